@@ -1,0 +1,1 @@
+//! Decisions of the front end, pure: registry, cache, queue, batch sizing, replica health.

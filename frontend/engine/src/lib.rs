@@ -1,0 +1,1 @@
+//! The data plane: drives the core and the container sessions.

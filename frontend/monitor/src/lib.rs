@@ -1,0 +1,1 @@
+//! Metric names and handles, and log set-up.

@@ -1,0 +1,28 @@
+//! Payloads, messages, sessions and transports between the front end and containers.
+//!
+//! Four layers, each usable without the one above it:
+//!
+//! | module | holds | knows |
+//! |---|---|---|
+//! | [`payload`], [`tensor`] | aligned reference-counted bytes; typed columns of a batch | datatypes, shapes |
+//! | [`message`] | the eight messages of `PROTOCOL.md`, encoded and decoded under [`limits`] | Cap'n Proto |
+//! | [`session`] | the two ends' state machines: time is an argument, nothing blocks | messages |
+//! | [`transport`] | who carries frames: ZeroMQ, memory | bytes |
+//!
+//! Nothing here knows a model's code, an application or HTTP.
+
+#[cfg(target_endian = "big")]
+compile_error!("payloads travel little-endian and are shown in place");
+
+pub mod limits;
+pub mod message;
+pub mod payload;
+pub mod session;
+pub mod tensor;
+pub mod transport;
+
+pub use payload::{Payload, PayloadBuf};
+pub use tensor::{Cell, Column, ColumnBuilder, DataType, Element, Schema, TensorSpec};
+
+/// The protocol versions that this build speaks, lowest and highest.
+pub const PROTOCOL: (u16, u16) = (1, 1);

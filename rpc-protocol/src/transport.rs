@@ -1,0 +1,158 @@
+//! Who carries frames between the two ends of a session.
+//!
+//! The front end has one [`Listener`], behind which any number of peers come and go; a
+//! container has one [`Link`]. A transport knows frames and peers, not messages. Mechanisms:
+//! [`zmq`] (ipc and tcp) and [`memory`] (tests and simulation); one conformance suite holds
+//! both to what is said here.
+//!
+//! # Invariants
+//! - Frames of one peer arrive whole, once, in the order in which they were sent.
+//! - A peer's `Closed` is the last that is heard of it; its id is not used again.
+//! - `try_recv` and `send` never block.
+
+pub mod memory;
+pub mod zmq;
+
+#[cfg(test)]
+mod conformance;
+
+use std::future::Future;
+use std::time::Instant;
+
+use thiserror::Error;
+
+use crate::message::Frame;
+
+/// One connection at a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(pub u64);
+
+/// How a peer reached the listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A Unix socket in a directory of ours.
+    Ipc,
+    /// TCP, from anywhere that may connect.
+    Tcp,
+    /// The same process.
+    Memory,
+}
+
+impl Origin {
+    /// The name in status and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Origin::Ipc => "ipc",
+            Origin::Tcp => "tcp",
+            Origin::Memory => "memory",
+        }
+    }
+}
+
+/// What a listener has to tell.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A frame came.
+    Frame {
+        /// From whom.
+        peer: PeerId,
+        /// How the peer is connected.
+        origin: Origin,
+        /// What came.
+        frame: Frame,
+    },
+    /// The connection is gone.
+    Closed {
+        /// Whose.
+        peer: PeerId,
+    },
+}
+
+/// Why a frame was not sent.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The connection is gone.
+    #[error("the peer is gone")]
+    Gone,
+    /// The peer has not taken what was sent before.
+    #[error("the peer does not keep up")]
+    Full,
+}
+
+/// A link is closed; open another.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the connection is closed")]
+pub struct Closed;
+
+/// A transport cannot be set up.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The endpoint is not one of this transport's.
+    #[error("'{0}' is not an endpoint, expected ipc://PATH or tcp://ADDRESS:PORT")]
+    Endpoint(String),
+    /// The endpoint's path is too long for a socket.
+    #[error("ipc path '{path}' has {bytes} bytes, at most {limit} allowed")]
+    PathTooLong {
+        /// The path.
+        path: String,
+        /// Its length.
+        bytes: usize,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// The endpoint cannot be bound or connected.
+    #[error("cannot open {endpoint}: {source}")]
+    Open {
+        /// Which.
+        endpoint: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The transport itself failed.
+    #[error("cannot set up the transport: {0}")]
+    SetUp(#[source] std::io::Error),
+}
+
+/// The front end's side: many peers. Driven by the one task that owns it.
+pub trait Listener: Send {
+    /// Sends a frame, payloads by reference where the mechanism can.
+    ///
+    /// # Errors
+    /// If the peer is gone or does not keep up. Either way the frame is dropped; treat the
+    /// peer as lost and [`Listener::forget`] it.
+    fn send(&mut self, peer: PeerId, frame: &Frame) -> Result<(), SendError>;
+
+    /// The next thing heard, if there is one.
+    fn try_recv(&mut self) -> Option<Incoming>;
+
+    /// Drops a peer: no `Closed` will come, later frames are not delivered.
+    fn forget(&mut self, peer: PeerId);
+
+    /// Waits until [`Listener::try_recv`] may have something.
+    ///
+    /// # Cancel safety
+    /// Cancel safe. Call `try_recv` until it is empty before waiting.
+    fn readable(&mut self) -> impl Future<Output = std::io::Result<()>> + Send;
+
+    /// The bound endpoints, ports filled in.
+    fn endpoints(&self) -> &[String];
+}
+
+/// The container's side: one connection, used by one thread.
+pub trait Link {
+    /// Sends a frame, payloads by reference where the mechanism can.
+    ///
+    /// # Errors
+    /// If the connection is closed or the peer does not keep up.
+    fn send(&mut self, frame: &Frame) -> Result<(), SendError>;
+
+    /// Waits for a frame until `until`; a past time only looks. `None` when the time has
+    /// come or a signal interrupted the wait.
+    ///
+    /// # Errors
+    /// If the connection is closed; frames that came before are delivered first.
+    fn recv(&mut self, until: Instant) -> Result<Option<Frame>, Closed>;
+}

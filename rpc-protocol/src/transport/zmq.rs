@@ -1,0 +1,563 @@
+//! ZeroMQ over ipc and tcp: a `ROUTER` at the front end, a `DEALER` in each container.
+//!
+//! The only file that names the `zmq` crate. A [`ZmqListener`] is driven by the tokio
+//! runtime of the task that owns it, through `AsyncFd` on the sockets' `ZMQ_FD`; no thread
+//! but libzmq's own and no polling interval. That descriptor is edge-triggered and says only
+//! "look again", so the rules are: receive until empty before waiting; clear readiness
+//! first, then read `ZMQ_EVENTS`; and look again after every send, which may swallow an edge.
+//!
+//! A vanished peer is known at once: the socket monitor reports the descriptor that was
+//! disconnected, and each frame carries the descriptor it came by (`__fd`). Descriptors are
+//! reused, so the monitor is drained before frames are read, and a peer whose descriptor was
+//! reported is told of as closed only after the frames it had sent. A peer that dies between
+//! its hello and our bookkeeping is caught by the send that follows (`ROUTER_MANDATORY`).
+//!
+//! # Cost
+//! `send` copies the header and payloads up to [`COPY_BYTES_MAX`]; larger ones go by
+//! reference, for one allocation each. `try_recv` copies only payload frames that libzmq left
+//! misaligned, which are those up to 8 KiB.
+//!
+//! # Unsafe
+//! The crate offers no send of shared bytes, so `zmq_msg_init_data` is called directly; and
+//! no safe code sets malloc's thresholds.
+
+#![allow(
+    unsafe_code,
+    reason = "zmq_msg_init_data and mallopt; see the module's documentation"
+)]
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use smallvec::SmallVec;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::{Closed, Incoming, Link, Listener, Origin, PeerId, SendError, TransportError};
+use crate::limits::{
+    FRAMES_MAX, HANDSHAKE, HEADER_BYTES_MAX, HEARTBEAT, MESSAGE_BYTES_MAX, SILENCE,
+};
+use crate::message::Frame;
+use crate::payload::Payload;
+
+/// Payloads up to this size are copied into the message: cheaper than counting references.
+pub const COPY_BYTES_MAX: usize = 1024;
+/// Bytes of an ipc path, by `sockaddr_un`.
+pub const IPC_PATH_BYTES_MAX: usize = 107;
+/// Messages waiting in one direction of one connection; slots keep it far below.
+const HIGH_WATER: i32 = 1000;
+
+const _: () = assert!(HEADER_BYTES_MAX < MESSAGE_BYTES_MAX);
+
+type RoutingId = SmallVec<[u8; 8]>;
+
+/// Keeps glibc from giving the heap's top back between batches: a fresh page costs more than
+/// copying it. Call it first in `main` of a process that sends or receives batches.
+pub fn tune_allocator() {
+    const KEEP_BYTES: c_int = 64 << 20;
+    for option in [
+        libc::M_MMAP_THRESHOLD,
+        libc::M_TRIM_THRESHOLD,
+        libc::M_TOP_PAD,
+    ] {
+        let bytes = if option == libc::M_TOP_PAD {
+            1 << 20
+        } else {
+            KEEP_BYTES
+        };
+        // SAFETY: mallopt only stores a number; it is called before other threads start.
+        unsafe { libc::mallopt(option, bytes) };
+    }
+}
+
+/// The front end's socket: any number of containers.
+pub struct ZmqListener {
+    socket: Polled,
+    monitor: Polled,
+    endpoints: Vec<String>,
+    by_routing_id: HashMap<RoutingId, PeerId>,
+    peers: HashMap<PeerId, Peer>,
+    by_descriptor: HashMap<RawFd, PeerId>,
+    closing: VecDeque<PeerId>,
+    next_peer: u64,
+    _context: zmq::Context,
+}
+
+struct Peer {
+    routing_id: RoutingId,
+    descriptor: RawFd,
+    origin: Origin,
+}
+
+/// A socket, and its descriptor as tokio watches it.
+struct Polled {
+    // Dropped before the socket that owns the descriptor.
+    readiness: AsyncFd<Descriptor>,
+    socket: zmq::Socket,
+}
+
+struct Descriptor(RawFd);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl Polled {
+    fn register(socket: zmq::Socket) -> std::io::Result<Polled> {
+        let descriptor = Descriptor(socket.get_fd()?);
+        // SAFETY: the descriptor is the socket's, which lives longer than its registration.
+        let readiness = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }?;
+        Ok(Polled { readiness, socket })
+    }
+
+    fn has_input(&self) -> bool {
+        self.socket
+            .get_events()
+            .is_ok_and(|events| events.contains(zmq::POLLIN))
+    }
+}
+
+impl ZmqListener {
+    /// Binds every endpoint: `ipc://PATH`, `tcp://ADDRESS:PORT`, port 0 for any.
+    /// Must be called inside the runtime that will drive it.
+    ///
+    /// # Errors
+    /// Which endpoint cannot be bound, and why.
+    pub fn bind(endpoints: &[String]) -> Result<ZmqListener, TransportError> {
+        let context = zmq::Context::new();
+        let (socket, monitor) = monitored(
+            &context,
+            zmq::ROUTER,
+            zmq::SocketEvent::DISCONNECTED.to_raw(),
+        )
+        .map_err(|error| TransportError::SetUp(error.into()))?;
+        let set_up = || {
+            socket.set_router_mandatory(true)?;
+            socket.set_handshake_ivl(HANDSHAKE.as_millis() as i32)
+        };
+        set_up().map_err(|error| TransportError::SetUp(error.into()))?;
+        let endpoints: Result<_, _> = endpoints.iter().map(|e| bind_one(&socket, e)).collect();
+        Ok(ZmqListener {
+            socket: Polled::register(socket).map_err(TransportError::SetUp)?,
+            monitor: Polled::register(monitor).map_err(TransportError::SetUp)?,
+            endpoints: endpoints?,
+            by_routing_id: HashMap::new(),
+            peers: HashMap::new(),
+            by_descriptor: HashMap::new(),
+            closing: VecDeque::new(),
+            next_peer: 0,
+            _context: context,
+        })
+    }
+
+    /// Notes whose descriptors were disconnected, without telling of it yet.
+    fn drain_monitor(&mut self) {
+        let monitor = &self.monitor.socket;
+        while let Some((_, descriptor)) = next_event(monitor) {
+            if let Some(peer) = self.by_descriptor.remove(&descriptor) {
+                self.closing.push_back(peer);
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Option<Incoming> {
+        loop {
+            let socket = &self.socket.socket;
+            let mut routing_id = zmq::Message::new();
+            socket.recv(&mut routing_id, zmq::DONTWAIT).ok()?;
+            let Some((frame, sender)) = receive_frame(socket) else {
+                continue;
+            };
+            let peer = match self.by_routing_id.get(&routing_id[..]) {
+                Some(peer) => *peer,
+                None => self.add_peer(routing_id[..].into(), sender),
+            };
+            let origin = self
+                .peers
+                .get(&peer)
+                .map_or(Origin::Tcp, |peer| peer.origin);
+            return Some(Incoming::Frame {
+                peer,
+                origin,
+                frame,
+            });
+        }
+    }
+
+    fn add_peer(&mut self, routing_id: RoutingId, sender: Sender) -> PeerId {
+        let peer = PeerId(self.next_peer);
+        self.next_peer += 1;
+        self.by_routing_id.insert(routing_id.clone(), peer);
+        self.by_descriptor.insert(sender.descriptor, peer);
+        let Sender { descriptor, origin } = sender;
+        self.peers.insert(
+            peer,
+            Peer {
+                routing_id,
+                descriptor,
+                origin,
+            },
+        );
+        peer
+    }
+
+    fn next_closed(&mut self) -> Option<Incoming> {
+        loop {
+            let peer = self.closing.pop_front()?;
+            if self.peers.contains_key(&peer) {
+                self.forget(peer);
+                return Some(Incoming::Closed { peer });
+            }
+        }
+    }
+}
+
+impl Listener for ZmqListener {
+    fn send(&mut self, peer: PeerId, frame: &Frame) -> Result<(), SendError> {
+        let peer = self.peers.get(&peer).ok_or(SendError::Gone)?;
+        let socket = &mut self.socket.socket;
+        let sent = socket
+            .send(&peer.routing_id[..], zmq::DONTWAIT | zmq::SNDMORE)
+            .and_then(|()| send_frame(socket, frame));
+        sent.map_err(send_error)
+    }
+
+    fn try_recv(&mut self) -> Option<Incoming> {
+        self.drain_monitor();
+        self.receive().or_else(|| self.next_closed())
+    }
+
+    fn forget(&mut self, peer: PeerId) {
+        let Some(peer) = self.peers.remove(&peer) else {
+            return;
+        };
+        let id = self.by_routing_id.remove(&peer.routing_id);
+        if self.by_descriptor.get(&peer.descriptor) == id.as_ref() {
+            self.by_descriptor.remove(&peer.descriptor);
+        }
+    }
+
+    async fn readable(&mut self) -> std::io::Result<()> {
+        loop {
+            if self.socket.has_input() || self.monitor.has_input() || !self.closing.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                guard = self.socket.readiness.readable() => guard?.clear_ready(),
+                guard = self.monitor.readiness.readable() => guard?.clear_ready(),
+            }
+        }
+    }
+
+    fn endpoints(&self) -> &[String] {
+        &self.endpoints
+    }
+}
+
+/// A container's connection to one endpoint of a front end.
+pub struct ZmqLink {
+    socket: zmq::Socket,
+    monitor: zmq::Socket,
+    closed: bool,
+    _context: zmq::Context,
+}
+
+/// Opens a connection. It may still fail: then [`Link::recv`] says that it is closed.
+///
+/// # Errors
+/// If the endpoint is not one of ZeroMQ's.
+pub fn connect(endpoint: &str) -> Result<ZmqLink, TransportError> {
+    check_endpoint(endpoint)?;
+    let context = zmq::Context::new();
+    let ends = zmq::SocketEvent::DISCONNECTED.to_raw()
+        | zmq::SocketEvent::CLOSED.to_raw()
+        | zmq::SocketEvent::HANDSHAKE_FAILED_NO_DETAIL.to_raw()
+        | zmq::SocketEvent::HANDSHAKE_FAILED_PROTOCOL.to_raw()
+        | zmq::SocketEvent::HANDSHAKE_FAILED_AUTH.to_raw();
+    let (socket, monitor) = monitored(&context, zmq::DEALER, ends)
+        .map_err(|error| TransportError::SetUp(error.into()))?;
+    let open = |source: zmq::Error| TransportError::Open {
+        endpoint: endpoint.to_owned(),
+        source: source.into(),
+    };
+    // One connection, one session: whoever drives the session decides when to try again.
+    socket.set_reconnect_ivl(-1).map_err(open)?;
+    socket.connect(endpoint).map_err(open)?;
+    Ok(ZmqLink {
+        socket,
+        monitor,
+        closed: false,
+        _context: context,
+    })
+}
+
+impl Link for ZmqLink {
+    fn send(&mut self, frame: &Frame) -> Result<(), SendError> {
+        if self.closed {
+            return Err(SendError::Gone);
+        }
+        send_frame(&mut self.socket, frame).map_err(send_error)
+    }
+
+    fn recv(&mut self, until: Instant) -> Result<Option<Frame>, Closed> {
+        loop {
+            self.closed |= std::iter::from_fn(|| next_event(&self.monitor)).count() > 0;
+            if let Some((frame, _)) = receive_frame(&self.socket) {
+                return Ok(Some(frame));
+            }
+            if self.closed {
+                return Err(Closed);
+            }
+            let wait = until.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                return Ok(None);
+            }
+            let mut items = [
+                self.socket.as_poll_item(zmq::POLLIN),
+                self.monitor.as_poll_item(zmq::POLLIN),
+            ];
+            // Rounded up, so that a wait of less than a millisecond does not spin.
+            let wait_ms = i64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
+            match zmq::poll(&mut items, wait_ms) {
+                Ok(_) => {}
+                Err(zmq::Error::EINTR) => return Ok(None),
+                Err(_) => return Err(Closed),
+            }
+        }
+    }
+}
+
+/// A socket with the options that both ends share, and its monitor.
+fn monitored(
+    context: &zmq::Context,
+    kind: zmq::SocketType,
+    events: u16,
+) -> zmq::Result<(zmq::Socket, zmq::Socket)> {
+    // Relaxed: only uniqueness matters.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let socket = context.socket(kind)?;
+    socket.set_linger(0)?;
+    socket.set_maxmsgsize(MESSAGE_BYTES_MAX as i64)?;
+    socket.set_sndhwm(HIGH_WATER)?;
+    socket.set_rcvhwm(HIGH_WATER)?;
+    // libzmq's own heartbeats are answered by its I/O thread, also while a model computes.
+    socket.set_heartbeat_ivl(HEARTBEAT.as_millis() as i32)?;
+    socket.set_heartbeat_timeout((SILENCE - HEARTBEAT).as_millis() as i32)?;
+    let name = format!("inproc://monitor-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    socket.monitor(&name, i32::from(events))?;
+    let monitor = context.socket(zmq::PAIR)?;
+    monitor.set_linger(0)?;
+    monitor.connect(&name)?;
+    Ok((socket, monitor))
+}
+
+/// The next monitor event: its kind, and the descriptor that it speaks of.
+fn next_event(monitor: &zmq::Socket) -> Option<(u16, RawFd)> {
+    let mut event = zmq::Message::new();
+    monitor.recv(&mut event, zmq::DONTWAIT).ok()?;
+    let mut address = zmq::Message::new();
+    monitor.recv(&mut address, zmq::DONTWAIT).ok()?;
+    let kind = u16::from_ne_bytes(event.get(..2)?.try_into().ok()?);
+    let value = i32::from_ne_bytes(event.get(2..6)?.try_into().ok()?);
+    Some((kind, value))
+}
+
+/// Where a frame came from.
+struct Sender {
+    descriptor: RawFd,
+    origin: Origin,
+}
+
+impl Sender {
+    fn of(message: &mut zmq::Message) -> Sender {
+        let descriptor = message
+            .gets("__fd")
+            .and_then(|fd| fd.parse().ok())
+            .unwrap_or(-1);
+        // libzmq names an ipc peer ":UID:GID:PID", and a tcp peer by its address.
+        let ipc = |address: &str| address.starts_with(':') && !address.starts_with("::");
+        let is_ipc = message.gets("Peer-Address").is_some_and(ipc);
+        Sender {
+            descriptor,
+            origin: if is_ipc { Origin::Ipc } else { Origin::Tcp },
+        }
+    }
+}
+
+/// The header and payloads of the next message, without a copy where they are aligned.
+/// Payload frames past the limit are dropped unseen; decoding then refuses the message.
+fn receive_frame(socket: &zmq::Socket) -> Option<(Frame, Sender)> {
+    let mut message = zmq::Message::new();
+    socket.recv(&mut message, zmq::DONTWAIT).ok()?;
+    let sender = Sender::of(&mut message);
+    let mut more = message.get_more();
+    let mut frame = Frame {
+        header: Payload::from_owner(Received(message)),
+        ..Frame::default()
+    };
+    while more {
+        let mut message = zmq::Message::new();
+        // The parts of a message arrive together, so this does not wait.
+        socket.recv(&mut message, zmq::DONTWAIT).ok()?;
+        more = message.get_more();
+        if frame.payloads.len() <= FRAMES_MAX {
+            frame.payloads.push(Payload::from_owner(Received(message)));
+        }
+    }
+    Some((frame, sender))
+}
+
+struct Received(zmq::Message);
+
+impl AsRef<[u8]> for Received {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn send_frame(socket: &mut zmq::Socket, frame: &Frame) -> zmq::Result<()> {
+    let flags = |more: bool| zmq::DONTWAIT | if more { zmq::SNDMORE } else { 0 };
+    let last = frame.payloads.len();
+    socket.send(frame.header.as_bytes(), flags(last > 0))?;
+    for (index, payload) in (1..).zip(&frame.payloads) {
+        send_payload(socket, payload, flags(index < last))?;
+    }
+    Ok(())
+}
+
+fn send_payload(socket: &mut zmq::Socket, payload: &Payload, flags: c_int) -> zmq::Result<()> {
+    if payload.len() <= COPY_BYTES_MAX {
+        return socket.send(payload.as_bytes(), flags);
+    }
+    let owner = Box::into_raw(Box::new(payload.clone()));
+    let data = payload.as_bytes().as_ptr().cast_mut().cast::<c_void>();
+    let mut message = MaybeUninit::<zmq_sys::zmq_msg_t>::uninit();
+    // SAFETY: `data` is valid for `len` bytes as long as `owner`, a clone of the payload,
+    // lives, and `release` is called once, when libzmq needs it no longer. libzmq only reads.
+    let made = unsafe {
+        let (message, release) = (
+            message.as_mut_ptr(),
+            Some(release as unsafe extern "C" fn(_, _)),
+        );
+        zmq_sys::zmq_msg_init_data(message, data, payload.len(), release, owner.cast())
+    };
+    if made != 0 {
+        // SAFETY: libzmq did not take the owner, which came from `Box::into_raw` above.
+        drop(unsafe { Box::from_raw(owner) });
+        return Err(last_error());
+    }
+    // SAFETY: the message was initialised above, the socket is open and used by this thread
+    // alone.
+    let sent = unsafe { zmq_sys::zmq_msg_send(message.as_mut_ptr(), socket.as_mut_ptr(), flags) };
+    if sent >= 0 {
+        return Ok(());
+    }
+    let error = last_error();
+    // SAFETY: a message that was not sent is still ours to close, which releases the owner.
+    unsafe { zmq_sys::zmq_msg_close(message.as_mut_ptr()) };
+    Err(error)
+}
+
+/// Called by libzmq, on any of its threads, when it has no further use for a payload.
+unsafe extern "C" fn release(_data: *mut c_void, owner: *mut c_void) {
+    // SAFETY: `owner` came from `Box::into_raw` of a `Payload`, and libzmq calls this once.
+    drop(unsafe { Box::from_raw(owner.cast::<Payload>()) });
+}
+
+fn last_error() -> zmq::Error {
+    // SAFETY: zmq_errno only reads this thread's number.
+    zmq::Error::from_raw(unsafe { zmq_sys::zmq_errno() })
+}
+
+fn send_error(error: zmq::Error) -> SendError {
+    if error == zmq::Error::EAGAIN {
+        SendError::Full
+    } else {
+        SendError::Gone
+    }
+}
+
+fn bind_one(socket: &zmq::Socket, endpoint: &str) -> Result<String, TransportError> {
+    check_endpoint(endpoint)?;
+    let wildcard = endpoint
+        .strip_suffix(":0")
+        .map(|address| format!("{address}:*"));
+    let open = |source: zmq::Error| TransportError::Open {
+        endpoint: endpoint.to_owned(),
+        source: source.into(),
+    };
+    socket
+        .bind(wildcard.as_deref().unwrap_or(endpoint))
+        .map_err(open)?;
+    let bound = socket.get_last_endpoint().map_err(open)?;
+    Ok(bound.unwrap_or_else(|_| endpoint.to_owned()))
+}
+
+fn check_endpoint(endpoint: &str) -> Result<(), TransportError> {
+    if let Some(path) = endpoint.strip_prefix("ipc://") {
+        if path.len() > IPC_PATH_BYTES_MAX {
+            let (path, bytes, limit) = (path.to_owned(), path.len(), IPC_PATH_BYTES_MAX);
+            return Err(TransportError::PathTooLong { path, bytes, limit });
+        }
+        if !path.is_empty() {
+            return Ok(());
+        }
+    }
+    let port = |address: &str| {
+        address
+            .rsplit_once(':')
+            .is_some_and(|(_, p)| p.parse::<u16>().is_ok())
+    };
+    match endpoint.strip_prefix("tcp://") {
+        Some(address) if port(address) => Ok(()),
+        _ => Err(TransportError::Endpoint(endpoint.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_is_not_an_endpoint() {
+        for wrong in [
+            "",
+            "ipc://",
+            "tcp://",
+            "tcp://1.2.3.4",
+            "tcp://x:99999",
+            "http://x:1",
+        ] {
+            assert!(
+                matches!(check_endpoint(wrong), Err(TransportError::Endpoint(_))),
+                "{wrong}"
+            );
+        }
+        let long = format!("ipc:///{}", "x".repeat(IPC_PATH_BYTES_MAX));
+        let error = check_endpoint(&long).expect_err("108 bytes").to_string();
+        assert!(
+            error.ends_with("has 108 bytes, at most 107 allowed"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_an_error_that_names_it() {
+        let first = ZmqListener::bind(&["tcp://127.0.0.1:0".into()]).expect("any port");
+        let error = ZmqListener::bind(first.endpoints())
+            .map(|_| ())
+            .expect_err("taken");
+        let cause = std::error::Error::source(&error).expect("why").to_string();
+        assert_eq!(
+            error.to_string(),
+            format!("cannot open {}: {cause}", first.endpoints()[0])
+        );
+        assert!(cause.contains("in use"), "{cause}");
+    }
+}
