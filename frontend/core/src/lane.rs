@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use crate::Cause;
 use crate::queue::{DeadlineQueue, Queued};
-use crate::replica::{BatchEnd, ReplicaId, ReplicaState, Replicas};
-use crate::sizing::Sizer;
+use crate::registry::Batching;
+use crate::replica::{BatchEnd, ReplicaId, ReplicaState, Replicas, Terms};
 
 /// A query in a lane.
 pub trait LaneQuery: Queued {
@@ -139,8 +139,13 @@ impl<Q: LaneQuery> Lane<Q> {
     }
 
     /// A replica is ready.
-    pub fn replica_joined(&mut self, id: ReplicaId, slots: usize, sizer: Box<dyn Sizer>) {
-        self.replicas.add(id, slots, sizer);
+    pub fn replica_joined(&mut self, id: ReplicaId, terms: Terms, batching: &Batching) {
+        self.replicas.add(id, terms, batching);
+    }
+
+    /// Sizes batches by another rule from now on.
+    pub fn set_batching(&mut self, batching: &Batching) {
+        self.replicas.set_batching(batching);
     }
 
     /// A replica takes no further batches. Gives back what waits if it was the last.

@@ -12,7 +12,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::sizing::{Completed, Sizer};
+use crate::registry::Batching;
+use crate::sizing::{Completed, Sizer, sizer};
 
 /// Failed batches in a row that open the circuit.
 pub const STRIKES: u32 = 5;
@@ -57,10 +58,19 @@ pub enum BatchEnd {
     Cancelled,
 }
 
+/// What a replica takes, as its container said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Batches in flight at once.
+    pub slots: usize,
+    /// Rows of one batch.
+    pub max_batch: usize,
+}
+
 #[derive(Debug)]
 struct Replica {
     sizer: Box<dyn Sizer>,
-    slots: usize,
+    terms: Terms,
     in_flight: usize,
     draining: bool,
     failures: u32,
@@ -86,11 +96,11 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    /// Adds a replica that takes `slots` batches at once.
-    pub fn add(&mut self, id: ReplicaId, slots: usize, sizer: Box<dyn Sizer>) {
+    /// Adds a replica.
+    pub fn add(&mut self, id: ReplicaId, terms: Terms, batching: &Batching) {
         let replica = Replica {
-            sizer,
-            slots: slots.max(1),
+            sizer: sizer(batching, terms.max_batch),
+            terms,
             in_flight: 0,
             draining: false,
             failures: 0,
@@ -103,6 +113,13 @@ impl Replicas {
     /// Removes a replica; says whether it was there.
     pub fn remove(&mut self, id: ReplicaId) -> bool {
         self.replicas.remove(&id).is_some()
+    }
+
+    /// Sizes batches by another rule from now on; what was learned is forgotten.
+    pub fn set_batching(&mut self, batching: &Batching) {
+        for replica in self.replicas.values_mut() {
+            replica.sizer = sizer(batching, replica.terms.max_batch);
+        }
     }
 
     /// Gives the replica no further batches.
@@ -144,7 +161,7 @@ impl Replicas {
             == 1;
         self.replicas
             .iter()
-            .filter(|(_, r)| r.in_flight < r.slots)
+            .filter(|(_, r)| r.in_flight < r.terms.slots)
             .filter(|(_, r)| match r.state(now) {
                 ReplicaState::Ready => true,
                 ReplicaState::Suspect => only,
@@ -166,7 +183,7 @@ impl Replicas {
         self.batches += 1;
         if let Some(replica) = self.replicas.get_mut(&id) {
             debug_assert!(
-                replica.in_flight < replica.slots,
+                replica.in_flight < replica.terms.slots,
                 "a batch needs a free slot"
             );
             replica.in_flight += 1;
@@ -201,7 +218,7 @@ impl Replicas {
     pub fn check_invariants(&self) {
         for (id, replica) in &self.replicas {
             assert!(
-                replica.in_flight <= replica.slots,
+                replica.in_flight <= replica.terms.slots,
                 "{id:?} has more batches than slots"
             );
         }
@@ -211,12 +228,18 @@ impl Replicas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sizing::Fixed;
 
     fn replicas(count: u64) -> Replicas {
         let mut replicas = Replicas::default();
         for id in 0..count {
-            replicas.add(ReplicaId(id), 2, Box::new(Fixed::new(4, Duration::ZERO)));
+            replicas.add(
+                ReplicaId(id),
+                Terms {
+                    slots: 2,
+                    max_batch: 4,
+                },
+                &Batching::default(),
+            );
         }
         replicas
     }

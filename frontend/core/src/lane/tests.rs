@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::sizing::{Completed, Fixed};
+use crate::sizing::Completed;
 
 #[derive(Debug)]
 struct Query {
@@ -40,9 +40,23 @@ fn query(id: usize, now: Instant, slo_ms: u32) -> Query {
 fn lane(replicas: u64, size: usize, wait: Duration) -> Lane<Query> {
     let mut lane = Lane::default();
     for id in 0..replicas {
-        lane.replica_joined(ReplicaId(id), 1, Box::new(Fixed::new(size, wait)));
+        lane.replica_joined(ReplicaId(id), terms(size), &fixed(size, wait));
     }
     lane
+}
+
+fn fixed(size: usize, wait: Duration) -> Batching {
+    Batching::Fixed {
+        size: size as u32,
+        wait_micros: wait.as_micros() as u64,
+    }
+}
+
+fn terms(max_batch: usize) -> Terms {
+    Terms {
+        slots: 1,
+        max_batch,
+    }
 }
 
 fn ids(next: Next<Query>) -> Vec<usize> {
@@ -147,7 +161,7 @@ proptest! {
                     left.extend(lane.replica_left(id).into_iter().map(|given| given.query.id));
                 }
                 6 if value < 5 => {
-                    lane.replica_joined(ReplicaId(replicas), 1, Box::new(Fixed::new(3, Duration::ZERO)));
+                    lane.replica_joined(ReplicaId(replicas), terms(3), &fixed(3, Duration::ZERO));
                     replicas += 1;
                 }
                 _ => {}

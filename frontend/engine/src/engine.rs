@@ -1,0 +1,445 @@
+//! The handle through which everybody uses the data plane.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use skysail_core::cache::Lookup;
+use skysail_core::registry::{ModelVersion, Registry};
+use skysail_core::replica::ReplicaId;
+use skysail_core::{Cause, Input, Name};
+use skysail_monitor::Metrics;
+use skysail_rpc::Schema;
+use skysail_rpc::message::{Reject, RejectReason};
+use skysail_rpc::session::Timing;
+use skysail_rpc::transport::Listener;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::answer::{Answer, AskError, Output, Prediction};
+use crate::ask::Ask;
+use crate::lane::{Lane, Work};
+use crate::replicas::{Directory, ReplicaStatus};
+use crate::routes::{Destination, Route, Routes};
+use crate::rpc::{Command, Rpc};
+use crate::shards::{Flight, Shards};
+use crate::ticket::{Answerer, Pending, Said, ticket};
+
+/// Commands that wait for the task that owns the containers' socket: at most one batch a
+/// slot of each replica, and few others.
+const COMMANDS_MAX: usize = 1 << 16;
+
+/// How the data plane behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of the prediction cache. Zero turns it off, and single flight with it.
+    pub cache_bytes: usize,
+    /// What a container that comes over tcp must show. `None`: nothing.
+    pub join_token: Option<Vec<u8>>,
+    /// Heartbeats and time-outs of container sessions.
+    pub timing: Timing,
+    /// Seed of the cache's hash: random, so that nobody outside can make collisions.
+    pub hash_seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let hash_seed = getrandom::u64().unwrap_or(0x5eed);
+        let cache_bytes = 32 << 20;
+        Options {
+            cache_bytes,
+            join_token: None,
+            timing: Timing::default(),
+            hash_seed,
+        }
+    }
+}
+
+/// The data plane. Cheap to clone; the same one behind every clone.
+#[derive(Clone, Debug)]
+pub struct Engine(Arc<Shared>);
+
+/// What the cache had.
+enum Found {
+    Output(Output),
+    Joined,
+    Nothing(Answerer, Option<Flight>),
+}
+
+/// What the asking tasks and the task that owns the socket share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) directory: Directory,
+    routes: ArcSwap<Routes>,
+    lanes: Mutex<HashMap<(Name, Name), Arc<Lane>>>,
+    cache: Option<Shards>,
+    commands: mpsc::Sender<Command>,
+    next_replica: AtomicU64,
+    draining: AtomicBool,
+}
+
+impl Engine {
+    /// Starts the task that owns `listener` on `runtime`.
+    pub fn start<L: Listener + 'static>(
+        runtime: &Handle,
+        listener: L,
+        metrics: Arc<Metrics>,
+        options: Options,
+    ) -> Engine {
+        let (commands, received) = mpsc::channel(COMMANDS_MAX);
+        let cache = options.cache_bytes.checked_sub(1);
+        let shared = Arc::new(Shared {
+            cache: cache.map(|_| Shards::new(options.cache_bytes, options.hash_seed)),
+            options,
+            metrics,
+            directory: Directory::default(),
+            routes: ArcSwap::default(),
+            lanes: Mutex::default(),
+            commands,
+            next_replica: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+        });
+        runtime.spawn(Rpc::new(listener, shared.clone(), received).run());
+        Engine(shared)
+    }
+
+    /// Replaces the registry. When it returns, queries see the new one; what waited for a
+    /// version that was removed is answered, its replicas are sent away, and none of its
+    /// cached answers is served again.
+    pub fn publish(&self, registry: &Registry) {
+        let shared = &self.0;
+        let routes = Routes::new(registry, &shared.metrics, |version| {
+            shared.lane(&version.model, &version.version)
+        });
+        shared.routes.store(Arc::new(routes));
+        for lane in shared.lanes() {
+            let model = registry.models.get(&lane.model);
+            let now = model
+                .and_then(|model| model.versions.get(&lane.version))
+                .cloned();
+            shared.update_lane(&lane, now);
+        }
+    }
+
+    /// The route of an application, if it is registered.
+    #[must_use]
+    pub fn route(&self, app: &str) -> Option<Arc<Route>> {
+        self.0.routes.load().get(app).cloned()
+    }
+
+    /// Connected replicas.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<ReplicaStatus> {
+        self.0.directory.list(Instant::now())
+    }
+
+    /// The metrics of this data plane.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    /// Answers a query by `deadline`, with a prediction or with the cause for the default.
+    /// `version` asks for another version of the linked model than the one that answers.
+    ///
+    /// # Errors
+    /// If the query cannot be right: an unknown version, or an input that is not a row of
+    /// the model's tensors.
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the answer; the query itself may still be computed, and
+    /// its answer cached.
+    pub async fn ask(
+        &self,
+        route: &Route,
+        input: Input,
+        version: Option<&str>,
+        arrival: Instant,
+        deadline: Instant,
+    ) -> Result<Answer, AskError> {
+        let answer = match route.destination(version)? {
+            None => Answer::Default(Cause::NoReplica.into()),
+            Some(destination) => match destination.lane.schema() {
+                None => Answer::Default(Cause::NoReplica.into()),
+                Some(schema) => {
+                    check(&schema, &input)?;
+                    let question = Question {
+                        input,
+                        schema,
+                        arrival,
+                        deadline,
+                    };
+                    self.ask_lane(destination, question).await
+                }
+            },
+        };
+        record(route, &answer, arrival);
+        Ok(answer)
+    }
+
+    /// Answers everything that waits with `draining`, sends the containers away, and takes
+    /// no further query.
+    pub fn drain(&self) {
+        // Release pairs with the load in `submit`.
+        self.0.draining.store(true, Ordering::Release);
+        for lane in self.0.lanes() {
+            self.0.carry_out(&lane, lane.register(None));
+        }
+        self.0.command(Command::DrainAll);
+    }
+
+    async fn ask_lane(&self, to: &Destination, question: Question) -> Answer {
+        let deadline = question.deadline;
+        loop {
+            let (pending, source) = self.0.submit(to, question.clone());
+            match within(pending, deadline).await {
+                Ok(output) => {
+                    let (version, cached) = (to.version.clone(), source == Source::Cache);
+                    return Answer::Prediction(Prediction {
+                        output,
+                        version,
+                        cached,
+                    });
+                }
+                // The query that this one joined was lost by no fault of this one.
+                Err(failure)
+                    if source == Source::Joined && may_ask_again(failure.cause, deadline) => {}
+                Err(failure) => return Answer::Default(failure),
+            }
+        }
+    }
+}
+
+/// A query, checked.
+#[derive(Clone, Debug)]
+struct Question {
+    input: Input,
+    schema: Arc<Schema>,
+    arrival: Instant,
+    deadline: Instant,
+}
+
+/// Where an answer comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Cache,
+    Joined,
+    Replica,
+}
+
+impl Shared {
+    pub(crate) fn lane(&self, model: &Name, version: &Name) -> Arc<Lane> {
+        let mut lanes = self.lock_lanes();
+        let key = (model.clone(), version.clone());
+        let make = || {
+            let metrics = self.metrics.model(model.as_str(), version.as_str());
+            Arc::new(Lane::new(model.clone(), version.clone(), metrics))
+        };
+        lanes.entry(key).or_insert_with(make).clone()
+    }
+
+    pub(crate) fn next_replica(&self) -> ReplicaId {
+        // Relaxed: only uniqueness matters.
+        ReplicaId(self.next_replica.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Does what a lane wants done: answers, hands batches over, schedules a wake-up.
+    pub(crate) fn carry_out(self: &Arc<Self>, lane: &Arc<Lane>, mut work: Work) {
+        work.answer_given_back();
+        for batch in work.batches.drain(..) {
+            self.command(Command::Batch(lane.clone(), batch));
+        }
+        if let Some(at) = work.wake_at {
+            self.wake_later(lane, at);
+        }
+    }
+
+    /// Polls the lane again at `at`.
+    pub(crate) fn wake_later(self: &Arc<Self>, lane: &Arc<Lane>, at: Instant) {
+        if !lane.claim_wake() {
+            return;
+        }
+        let (shared, lane) = (self.clone(), lane.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep_until(at.into()).await;
+            lane.woken();
+            let work = lane.poll(Instant::now());
+            shared.carry_out(&lane, work);
+        });
+    }
+
+    fn command(&self, command: Command) {
+        // A command that finds no room is dropped, and with it its queries' answerers,
+        // which say so.
+        if self.commands.try_send(command).is_err() {
+            tracing::error!(limit = COMMANDS_MAX, "the RPC task does not keep up");
+        }
+    }
+
+    /// Looks the question up, and sends it on its way if nobody has asked it before.
+    fn submit(self: &Arc<Self>, to: &Destination, question: Question) -> (Pending, Source) {
+        let (answerer, pending) = ticket();
+        // Acquire pairs with the store in `drain`.
+        if self.draining.load(Ordering::Acquire) {
+            answerer.answer(Err(Cause::Draining.into()));
+            return (pending, Source::Replica);
+        }
+        let (answerer, flight) = match self.look_up(to, &question.input, answerer) {
+            Found::Output(output) => return (ready(Ok(output)), Source::Cache),
+            Found::Joined => return (pending, Source::Joined),
+            Found::Nothing(answerer, flight) => (answerer, flight),
+        };
+        let Question {
+            input,
+            schema,
+            arrival,
+            deadline,
+        } = question;
+        let ask = Ask {
+            input,
+            schema,
+            arrival,
+            deadline,
+            fail_overs: 0,
+            answerer,
+            flight,
+        };
+        let work = to.lane.push(Instant::now(), ask);
+        self.carry_out(&to.lane, work);
+        (pending, Source::Replica)
+    }
+
+    fn look_up(&self, to: &Destination, input: &Input, answerer: Answerer) -> Found {
+        let Some(cache) = &self.cache else {
+            return Found::Nothing(answerer, None);
+        };
+        let metrics = &to.lane.metrics;
+        let (found, flight) = cache.lookup(to.version.generation, input, answerer);
+        match found {
+            Lookup::Hit(output) => {
+                metrics.cache_hits.inc();
+                Found::Output(output)
+            }
+            Lookup::Joined => {
+                metrics.cache_joins.inc();
+                Found::Joined
+            }
+            Lookup::Miss(answerer) | Lookup::Crowded(answerer) => {
+                metrics.cache_misses.inc();
+                Found::Nothing(answerer, flight)
+            }
+        }
+    }
+
+    fn update_lane(self: &Arc<Self>, lane: &Arc<Lane>, now: Option<Arc<ModelVersion>>) {
+        let before = lane.registered();
+        let generation =
+            |version: &Option<Arc<ModelVersion>>| version.as_ref().map(|v| v.generation);
+        if generation(&before) == generation(&now) {
+            return;
+        }
+        if let (Some(before), Some(cache)) = (&before, &self.cache) {
+            cache.purge(before.generation);
+        }
+        self.carry_out(lane, lane.register(now.clone()));
+        let reject = match (before, &now) {
+            (Some(_), _) => Some((RejectReason::Removed, "the version was removed".to_owned())),
+            (None, Some(version)) => {
+                let schema = lane.schema();
+                let misfit = schema.and_then(|schema| misfit(version, &schema));
+                misfit.map(|detail| (RejectReason::WrongSchema, detail))
+            }
+            (None, None) => None,
+        };
+        if let Some((reason, detail)) = reject {
+            self.command(Command::End {
+                lane: lane.clone(),
+                reject: Reject { reason, detail },
+            });
+        }
+        if now.is_none() {
+            self.lock_lanes()
+                .remove(&(lane.model.clone(), lane.version.clone()));
+        }
+    }
+
+    /// Forgets a lane that is neither registered nor served.
+    pub(crate) fn forget_if_unused(&self, lane: &Lane) {
+        let mut lanes = self.lock_lanes();
+        if lane.is_unused() {
+            lanes.remove(&(lane.model.clone(), lane.version.clone()));
+        }
+    }
+
+    fn lanes(&self) -> Vec<Arc<Lane>> {
+        self.lock_lanes().values().cloned().collect()
+    }
+
+    fn lock_lanes(&self) -> MutexGuard<'_, HashMap<(Name, Name), Arc<Lane>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why containers of `schema` cannot serve a version, if they cannot: a single input must be
+/// of the registered type. Models of several inputs are not bound by it.
+pub(crate) fn misfit(version: &ModelVersion, schema: &Schema) -> Option<String> {
+    let expected = version.input_type.datatype();
+    let [input] = schema.inputs.as_slice() else {
+        return None;
+    };
+    (input.datatype != expected).then(|| {
+        let registered = version.input_type;
+        format!("the model is registered with input type {registered} ({expected}), the container is {schema}")
+    })
+}
+
+/// A query whose input is not a row of the model's tensors cannot be right.
+fn check(schema: &Schema, input: &Input) -> Result<(), AskError> {
+    let (found, expected) = (input.0.len(), schema.inputs.len());
+    if found != expected {
+        return Err(AskError::Tensors {
+            found,
+            expected,
+            schema: schema.to_string(),
+        });
+    }
+    for (cell, spec) in input.0.iter().zip(&schema.inputs) {
+        cell.check(spec)?;
+    }
+    Ok(())
+}
+
+async fn within(pending: Pending, deadline: Instant) -> Said {
+    let mut pending = std::pin::pin!(pending);
+    match tokio::time::timeout_at(deadline.into(), pending.as_mut()).await {
+        Ok(said) => said,
+        Err(_) => Err(pending.expired().into()),
+    }
+}
+
+fn may_ask_again(cause: Cause, deadline: Instant) -> bool {
+    let lost = matches!(
+        cause,
+        Cause::ExpiredQueue | Cause::ReplicaLost | Cause::QueueFull
+    );
+    lost && deadline > Instant::now()
+}
+
+fn ready(said: Said) -> Pending {
+    let (answerer, pending) = ticket();
+    answerer.answer(said);
+    pending
+}
+
+fn record(route: &Route, answer: &Answer, arrival: Instant) {
+    let seconds: Duration = arrival.elapsed();
+    route.metrics.seconds.observe(seconds.as_secs_f64());
+    match answer {
+        Answer::Prediction(_) => route.metrics.predictions.inc(),
+        Answer::Default(failure) => route.metrics.defaults[failure.cause as usize].inc(),
+    };
+}

@@ -1,0 +1,136 @@
+//! Applications, resolved to lanes whenever the registry changes.
+//!
+//! A query reads one immutable [`Routes`]; it looks up one name and nothing else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use skysail_core::registry::{Application, Model, ModelVersion, Registry};
+use skysail_core::{Cause, Name};
+use skysail_monitor::{AppMetrics, Metrics};
+use skysail_rpc::Schema;
+
+use crate::answer::AskError;
+use crate::lane::Lane;
+
+/// Where an application's queries go.
+#[derive(Debug)]
+pub struct Route {
+    /// The application.
+    pub app: Arc<Application>,
+    /// Its metrics.
+    pub metrics: AppMetrics,
+    pub(crate) target: Option<Target>,
+}
+
+/// A linked model's versions.
+#[derive(Debug)]
+pub(crate) struct Target {
+    model: Name,
+    current: Option<Destination>,
+    previous: Option<Destination>,
+    versions: BTreeMap<Name, Destination>,
+}
+
+/// A registered version and its lane.
+#[derive(Clone, Debug)]
+pub(crate) struct Destination {
+    pub(crate) version: Arc<ModelVersion>,
+    pub(crate) lane: Arc<Lane>,
+}
+
+/// All routes.
+#[derive(Debug, Default)]
+pub(crate) struct Routes(HashMap<Name, Arc<Route>>);
+
+impl Routes {
+    pub(crate) fn new(
+        registry: &Registry,
+        metrics: &Metrics,
+        lane: impl Fn(&ModelVersion) -> Arc<Lane>,
+    ) -> Routes {
+        let target = |model: &Arc<Model>| Target::new(model, &lane);
+        let route = |app: &Arc<Application>| {
+            let linked = app
+                .linked_models
+                .first()
+                .and_then(|name| registry.models.get(name));
+            let causes = Cause::ALL.iter().map(|cause| cause.name());
+            Arc::new(Route {
+                app: app.clone(),
+                metrics: metrics.app(app.name.as_str(), causes),
+                target: linked.map(target),
+            })
+        };
+        let apps = &registry.applications;
+        Routes(
+            apps.iter()
+                .map(|(name, app)| (name.clone(), route(app)))
+                .collect(),
+        )
+    }
+
+    pub(crate) fn get(&self, app: &str) -> Option<&Arc<Route>> {
+        self.0.get(app)
+    }
+}
+
+impl Route {
+    /// What the version that answers takes and gives, once one of its replicas has connected.
+    #[must_use]
+    pub fn schema(&self) -> Option<Arc<Schema>> {
+        self.target.as_ref()?.serving()?.lane.schema()
+    }
+
+    /// The version that answers: the current one, or, until that has had a replica, the one
+    /// before it.
+    pub(crate) fn destination(
+        &self,
+        version: Option<&str>,
+    ) -> Result<Option<&Destination>, AskError> {
+        match (version, &self.target) {
+            (None, target) => Ok(target.as_ref().and_then(Target::serving)),
+            (Some(version), Some(target)) => {
+                let found = target.versions.get(version);
+                found.map(Some).ok_or_else(|| AskError::UnknownVersion {
+                    model: target.model.to_string(),
+                    version: version.to_owned(),
+                })
+            }
+            (Some(version), None) => Err(AskError::NotLinked {
+                app: self.app.name.to_string(),
+                version: version.to_owned(),
+            }),
+        }
+    }
+}
+
+impl Target {
+    fn new(model: &Model, lane: &impl Fn(&ModelVersion) -> Arc<Lane>) -> Target {
+        let destination = |version: &Arc<ModelVersion>| Destination {
+            version: version.clone(),
+            lane: lane(version),
+        };
+        Target {
+            model: model.name.clone(),
+            current: model.current_version().map(destination),
+            previous: model.previous_version().map(destination),
+            versions: model
+                .versions
+                .iter()
+                .map(|(n, v)| (n.clone(), destination(v)))
+                .collect(),
+        }
+    }
+
+    fn serving(&self) -> Option<&Destination> {
+        let current = self.current.as_ref()?;
+        if current.lane.has_served() {
+            return Some(current);
+        }
+        self.previous
+            .as_ref()
+            .filter(|previous| previous.lane.is_serving())
+            .or(Some(current))
+    }
+}

@@ -1,0 +1,524 @@
+//! The task that owns the containers' socket.
+//!
+//! It alone sends and receives: batches come to it as commands, replies leave it as answers,
+//! and whoever receives a reply also forms the next batch of that replica. One wake-up reads
+//! everything that has arrived.
+//!
+//! # Invariants
+//! - A batch in flight is in exactly one session's table; when the session ends, its queries
+//!   go back to their lane.
+//! - A session that breaks the protocol ends with a logged reason; the others go on.
+//!
+//! # Cost
+//! Each row of a batch is copied once, into the part that is sent; replies are sliced.
+
+mod batch;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use skysail_core::Name;
+use skysail_core::replica::{ReplicaId, Terms};
+use skysail_rpc::Schema;
+use skysail_rpc::message::{BatchId, Encoder, Hello, Message, Reject, RejectReason};
+use skysail_rpc::session::{
+    BatchResult, FrontendEvent, FrontendSession, SessionError, TimerAction,
+};
+use skysail_rpc::transport::{Incoming, Listener, Origin, PeerId};
+use subtle::ConstantTimeEq;
+use tokio::sync::mpsc;
+
+use crate::ask::Ask;
+use crate::engine::{Shared, misfit};
+use crate::lane::{Batch, Lane, Work};
+use crate::replicas::{Entry, ReplicaStatus};
+use batch::{answer, batch_end, gather, observe};
+
+/// Replicas of one front end, all versions together.
+const REPLICAS_MAX: usize = 4096;
+/// Commands and frames handled before the other is looked at again.
+const BURST: usize = 64;
+
+/// What other tasks want of this one.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Send this batch of this lane.
+    Batch(Arc<Lane>, Batch),
+    /// End the sessions of a lane's replicas.
+    End { lane: Arc<Lane>, reject: Reject },
+    /// The front end is going away: ask all containers to finish.
+    DrainAll,
+}
+
+/// The task's state.
+pub(crate) struct Rpc<L> {
+    listener: L,
+    shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+    peers: HashMap<PeerId, Peer>,
+    by_replica: HashMap<ReplicaId, PeerId>,
+    encoder: Encoder,
+    next_timer: Option<Instant>,
+}
+
+/// A connected container.
+struct Peer {
+    session: FrontendSession,
+    replica: ReplicaId,
+    lane: Arc<Lane>,
+    schema: Arc<Schema>,
+    in_flight: HashMap<BatchId, Vec<Ask>>,
+}
+
+/// Why a session ends.
+#[derive(Debug)]
+enum End {
+    /// The container broke the protocol, is silent or is stuck.
+    Error(SessionError),
+    /// The connection is gone.
+    Closed,
+    /// It finished what it had and left.
+    Drained,
+    /// We send it away.
+    Sent(Reject),
+}
+
+impl<L: Listener> Rpc<L> {
+    pub(crate) fn new(listener: L, shared: Arc<Shared>, commands: mpsc::Receiver<Command>) -> Self {
+        Rpc {
+            listener,
+            shared,
+            commands,
+            peers: HashMap::new(),
+            by_replica: HashMap::new(),
+            encoder: Encoder::default(),
+            next_timer: None,
+        }
+    }
+
+    /// Serves until every handle to the engine is gone.
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.drain_ready();
+            let timer = self.next_timer.map_or_else(
+                || tokio::time::Instant::now() + Duration::from_secs(3600),
+                Into::into,
+            );
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => return,
+                },
+                ready = self.listener.readable() => if let Err(error) = ready {
+                    tracing::error!(%error, "the containers' socket failed");
+                    return;
+                },
+                () = tokio::time::sleep_until(timer) => self.on_timer(),
+            }
+        }
+    }
+
+    /// Handles everything that is there. Sending may swallow the socket's readiness, so
+    /// after commands the socket is looked at again.
+    fn drain_ready(&mut self) {
+        loop {
+            let mut handled = 0;
+            while handled < BURST
+                && let Some(incoming) = self.listener.try_recv()
+            {
+                self.on_incoming(incoming);
+                handled += 1;
+            }
+            let frames = handled;
+            while handled < frames + BURST
+                && let Ok(command) = self.commands.try_recv()
+            {
+                self.on_command(command);
+                handled += 1;
+            }
+            if handled == 0 {
+                return;
+            }
+        }
+    }
+
+    fn on_incoming(&mut self, incoming: Incoming) {
+        let now = Instant::now();
+        let (peer, origin, frame) = match incoming {
+            Incoming::Closed { peer } => return self.end(now, peer, End::Closed),
+            Incoming::Frame {
+                peer,
+                origin,
+                frame,
+            } => (peer, origin, frame),
+        };
+        let message = Message::decode(&frame).map_err(SessionError::Decode);
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return self.on_stranger(now, peer, origin, message);
+        };
+        match message.and_then(|message| known.session.on_message(now, message)) {
+            Ok(event) => self.on_event(now, peer, event),
+            Err(error) => self.end(now, peer, End::Error(error)),
+        }
+    }
+
+    fn on_event(&mut self, now: Instant, id: PeerId, event: FrontendEvent) {
+        match event {
+            FrontendEvent::Reply {
+                batch,
+                result,
+                round_trip,
+                compute,
+                ..
+            } => {
+                self.on_reply(now, id, batch, result, (round_trip, compute));
+            }
+            FrontendEvent::Drain { detail } => {
+                let Some(peer) = self.peers.get(&id) else {
+                    return;
+                };
+                tracing::info!(replica = peer.replica.0, %detail, "a replica is leaving");
+                let lane = peer.lane.clone();
+                let work = lane.replica_draining(peer.replica);
+                self.carry_out(&lane, work);
+            }
+            _ => {}
+        }
+        if self
+            .peers
+            .get(&id)
+            .is_some_and(|peer| peer.session.is_drained())
+        {
+            let detail = "drained".to_owned();
+            self.send(now, id, &Message::Drain { detail });
+            self.end(now, id, End::Drained);
+        }
+    }
+
+    /// The first message of a connection. PROTOCOL 4.1 to 4.4
+    fn on_stranger(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        origin: Origin,
+        message: Result<Message, SessionError>,
+    ) {
+        let mut session = FrontendSession::new(now, self.shared.options.timing);
+        let refused = match message.and_then(|message| session.on_message(now, message)) {
+            Ok(FrontendEvent::Hello(hello)) => match self.admit(&hello, origin) {
+                Ok((lane, schema)) => {
+                    return self.accept(now, id, origin, session, &hello, lane, schema);
+                }
+                Err(reject) => reject,
+            },
+            Ok(_) => return,
+            Err(error) => Reject {
+                reason: RejectReason::Violation,
+                detail: causes(&error),
+            },
+        };
+        tracing::warn!(reason = ?refused.reason, detail = %refused.detail, "a container was refused");
+        self.shared.metrics.session_ended("refused");
+        let frame = self.encoder.encode(&Message::Reject(refused));
+        // Whether it hears why or not, it is not one of ours.
+        let _ = self.listener.send(id, &frame);
+        self.listener.forget(id);
+    }
+
+    /// Whether a container may join, and what it joins.
+    fn admit(&self, hello: &Hello, origin: Origin) -> Result<(Arc<Lane>, Arc<Schema>), Reject> {
+        let refuse = |reason, detail: String| Err(Reject { reason, detail });
+        if origin == Origin::Tcp && !self.token_fits(&hello.token) {
+            let detail = "over tcp the hello needs the join token (SKYSAIL_TOKEN_FILE)".to_owned();
+            return refuse(RejectReason::BadToken, detail);
+        }
+        FrontendSession::check_hello(hello)?;
+        let names = Name::new(&hello.model).and_then(|m| Ok((m, Name::new(&hello.version)?)));
+        let (model, version) = match names {
+            Ok(names) => names,
+            Err(error) => return refuse(RejectReason::BadHello, error.to_string()),
+        };
+        if self.peers.len() >= REPLICAS_MAX {
+            let detail = format!("{REPLICAS_MAX} replicas are connected, no more are allowed");
+            return refuse(RejectReason::TooManyReplicas, detail);
+        }
+        let lane = self.shared.lane(&model, &version);
+        let misfit = lane
+            .registered()
+            .and_then(|version| misfit(&version, &hello.schema));
+        if let Some(detail) = misfit {
+            return refuse(RejectReason::WrongSchema, detail);
+        }
+        match lane.agree(&hello.schema) {
+            Ok(schema) => Ok((lane, schema)),
+            Err(agreed) => {
+                let detail = format!(
+                    "the other replicas are {agreed}, this one is {}",
+                    hello.schema
+                );
+                refuse(RejectReason::WrongSchema, detail)
+            }
+        }
+    }
+
+    fn token_fits(&self, token: &[u8]) -> bool {
+        match &self.shared.options.join_token {
+            None => true,
+            Some(expected) => expected.as_slice().ct_eq(token).into(),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "each is one fact of the session")]
+    fn accept(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        origin: Origin,
+        mut session: FrontendSession,
+        hello: &Hello,
+        lane: Arc<Lane>,
+        schema: Arc<Schema>,
+    ) {
+        let replica = self.shared.next_replica();
+        let welcome = session.accept(now, hello, schema.clone(), replica.0);
+        tracing::info!(
+            replica = replica.0, model = %lane.model, version = %lane.version, pid = hello.pid,
+            transport = origin.name(), schema = %schema, "a replica joined"
+        );
+        let fixed = status(replica, &lane, hello, origin);
+        self.shared.directory.add(
+            replica,
+            Entry {
+                lane: lane.clone(),
+                fixed,
+            },
+        );
+        self.by_replica.insert(replica, id);
+        self.watch(session.next_timer());
+        let in_flight = HashMap::new();
+        self.peers.insert(
+            id,
+            Peer {
+                session,
+                replica,
+                lane: lane.clone(),
+                schema,
+                in_flight,
+            },
+        );
+        let terms = Terms {
+            slots: usize::from(hello.slots),
+            max_batch: hello.max_batch as usize,
+        };
+        let work = lane.replica_joined(now, replica, terms);
+        self.send(now, id, &welcome);
+        self.carry_out(&lane, work);
+    }
+
+    fn on_reply(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        batch: BatchId,
+        result: BatchResult,
+        (round_trip, compute): (Duration, Duration),
+    ) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let asks = peer.in_flight.remove(&batch).unwrap_or_default();
+        let (lane, replica, schema) = (peer.lane.clone(), peer.replica, peer.schema.clone());
+        let end = batch_end(&result, &asks, round_trip);
+        observe(&lane, &result, asks.len(), (round_trip, compute));
+        // The replica gets its next batch before this one's answers are told.
+        let work = lane.batch_ended(now, replica, end);
+        self.carry_out(&lane, work);
+        answer(asks, result, &schema);
+    }
+
+    fn on_command(&mut self, command: Command) {
+        let now = Instant::now();
+        match command {
+            Command::Batch(lane, batch) => self.send_batch(now, &lane, batch),
+            Command::End { lane, reject } => {
+                let of_lane = |peer: &Peer| Arc::ptr_eq(&peer.lane, &lane);
+                let ids: Vec<_> = self.ids(of_lane);
+                ids.into_iter()
+                    .for_each(|id| self.end(now, id, End::Sent(reject.clone())));
+            }
+            Command::DrainAll => {
+                for id in self.ids(|_| true) {
+                    let peer = self.peers.get_mut(&id);
+                    let drain =
+                        peer.map(|peer| peer.session.drain(now, "the front end is stopping"));
+                    drain
+                        .into_iter()
+                        .for_each(|drain| self.send(now, id, &drain));
+                }
+            }
+        }
+    }
+
+    fn ids(&self, which: impl Fn(&Peer) -> bool) -> Vec<PeerId> {
+        self.peers
+            .iter()
+            .filter(|(_, peer)| which(peer))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    fn send_batch(&mut self, now: Instant, lane: &Arc<Lane>, batch: Batch) {
+        let id = self.by_replica.get(&batch.replica).copied();
+        let peer = id.and_then(|id| Some((id, self.peers.get_mut(&id)?)));
+        let Some((id, peer)) = peer.filter(|(_, peer)| peer.session.has_free_slot()) else {
+            // The replica left between the decision and now: its lane decides again.
+            let work = lane.take_back(now, batch.asks);
+            return self.carry_out(lane, work);
+        };
+        let asks = batch.asks;
+        let columns = gather(&peer.schema, &asks);
+        let parts = (0..)
+            .zip(&columns)
+            .flat_map(|(index, column)| column.parts(index));
+        let earliest = asks.iter().map(|ask| ask.deadline).min().unwrap_or(now);
+        let remaining = earliest.saturating_duration_since(now);
+        let (batch, message) = peer
+            .session
+            .predict(now, asks.len() as u32, remaining, parts);
+        asks.iter().for_each(|ask| ask.answerer.sent());
+        peer.in_flight.insert(batch, asks);
+        self.send(now, id, &message);
+    }
+
+    fn on_timer(&mut self) {
+        let now = Instant::now();
+        self.next_timer = None;
+        for id in self.ids(|peer| peer.session.next_timer() <= now) {
+            let Some(peer) = self.peers.get_mut(&id) else {
+                continue;
+            };
+            match peer.session.on_timer(now) {
+                Ok(TimerAction::Send(message)) => self.send(now, id, &message),
+                Ok(TimerAction::Wait) => {}
+                Err(error) => self.end(now, id, End::Error(error)),
+            }
+        }
+        let next = self
+            .peers
+            .values()
+            .map(|peer| peer.session.next_timer())
+            .min();
+        next.into_iter().for_each(|at| self.watch(at));
+    }
+
+    fn watch(&mut self, at: Instant) {
+        self.next_timer = Some(self.next_timer.map_or(at, |next| next.min(at)));
+    }
+
+    /// Does what a lane wants done; batches are sent from here at once.
+    fn carry_out(&mut self, lane: &Arc<Lane>, mut work: Work) {
+        let now = Instant::now();
+        work.answer_given_back();
+        for batch in work.batches.drain(..) {
+            self.send_batch(now, lane, batch);
+        }
+        if let Some(at) = work.wake_at {
+            self.shared.wake_later(lane, at);
+        }
+    }
+
+    fn send(&mut self, now: Instant, id: PeerId, message: &Message) {
+        let frame = self.encoder.encode(message);
+        if self.listener.send(id, &frame).is_err() {
+            self.end(now, id, End::Closed);
+        }
+    }
+
+    /// Ends a session: its queries go back to their lane.
+    fn end(&mut self, now: Instant, id: PeerId, end: End) {
+        self.say_goodbye(id, &end);
+        let Some(peer) = self.peers.remove(&id) else {
+            return;
+        };
+        self.by_replica.remove(&peer.replica);
+        self.shared.directory.remove(peer.replica);
+        self.log_end(&peer, &end);
+        let lost: Vec<Ask> = peer.in_flight.into_values().flatten().collect();
+        if !lost.is_empty() {
+            peer.lane.metrics.failed_replica_lost.inc();
+        }
+        let work = peer.lane.replica_left(now, peer.replica, lost);
+        self.carry_out(&peer.lane, work);
+        self.shared.forget_if_unused(&peer.lane);
+    }
+
+    fn say_goodbye(&mut self, id: PeerId, end: &End) {
+        let reject = match end {
+            End::Closed | End::Drained => None,
+            End::Sent(reject) => Some(reject.clone()),
+            End::Error(error) => Some(Reject {
+                reason: RejectReason::Violation,
+                detail: causes(error),
+            }),
+        };
+        if let Some(reject) = reject {
+            let frame = self.encoder.encode(&Message::Reject(reject));
+            // The session is over whether it hears so or not.
+            let _ = self.listener.send(id, &frame);
+        }
+        self.listener.forget(id);
+    }
+
+    fn log_end(&self, peer: &Peer, end: &End) {
+        let (replica, model, version) = (peer.replica.0, &peer.lane.model, &peer.lane.version);
+        let reason = match end {
+            End::Error(error) => {
+                let error = causes(error);
+                tracing::warn!(replica, %model, %version, %error, "a replica's session was dropped");
+                "violation"
+            }
+            End::Closed => {
+                tracing::info!(replica, %model, %version, "a replica's connection closed");
+                "closed"
+            }
+            End::Drained => {
+                tracing::info!(replica, %model, %version, "a replica left");
+                "drained"
+            }
+            End::Sent(reject) => {
+                tracing::info!(replica, %model, %version, detail = %reject.detail, "a replica was sent away");
+                "sent_away"
+            }
+        };
+        self.shared.metrics.session_ended(reason);
+    }
+}
+
+fn status(replica: ReplicaId, lane: &Lane, hello: &Hello, origin: Origin) -> ReplicaStatus {
+    ReplicaStatus {
+        id: replica.0,
+        model: lane.model.to_string(),
+        version: lane.version.to_string(),
+        state: "ready",
+        transport: origin.name(),
+        transport_reason: String::new(),
+        pid: hello.pid,
+        in_flight: 0,
+        sdk: hello.sdk.clone(),
+        schema: hello.schema.to_string(),
+        max_batch: hello.max_batch,
+    }
+}
+
+/// An error with its causes, in one line.
+fn causes(error: &SessionError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

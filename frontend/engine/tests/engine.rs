@@ -1,0 +1,580 @@
+//! The engine against scripted containers over the memory transport.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use skysail_core::registry::{Application, Batching, Model, ModelVersion, Registry};
+use skysail_core::{Cause, Input, InputType, Name};
+use skysail_engine::{Answer, AskError, Engine, Options};
+use skysail_monitor::Metrics;
+use skysail_rpc::message::{Encoder, Hello, Message, Outcome, Reject, Reply};
+use skysail_rpc::session::{ContainerEvent, ContainerSession, Job, TimerAction, Timing};
+use skysail_rpc::transport::Link;
+use skysail_rpc::transport::memory::{self, MemoryConnector, MemoryLink};
+use skysail_rpc::{Cell, ColumnBuilder, Payload, Schema, TensorSpec};
+
+/// Long enough for any machine; a query that takes this long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+fn registry(versions: &[(&str, u64)], current: &str) -> Registry {
+    let version = |(version, generation): &(&str, u64)| {
+        let registered = ModelVersion {
+            model: name("m"),
+            version: name(version),
+            generation: *generation,
+            input_type: InputType::Floats,
+            labels: vec![],
+            container_name: String::new(),
+            model_data_path: String::new(),
+            batching: Batching::default(),
+        };
+        (name(version), Arc::new(registered))
+    };
+    let model = Model {
+        name: name("m"),
+        current: Some(name(current)),
+        history: versions.iter().map(|(version, _)| name(version)).collect(),
+        versions: versions.iter().map(version).collect(),
+    };
+    let app = Application {
+        name: name("app"),
+        input_type: InputType::Floats,
+        features: None,
+        latency_slo_micros: 20_000,
+        default_output: "-1".into(),
+        linked_models: vec![name("m")],
+    };
+    Registry {
+        applications: BTreeMap::from([(name("app"), Arc::new(app))]),
+        models: BTreeMap::from([(name("m"), Arc::new(model))]),
+    }
+}
+
+struct Frontend {
+    engine: Engine,
+    connector: MemoryConnector,
+}
+
+impl Frontend {
+    fn start(cache_bytes: usize) -> Frontend {
+        let (listener, connector) = memory::listen();
+        let options = Options {
+            cache_bytes,
+            ..Options::default()
+        };
+        let handle = tokio::runtime::Handle::current();
+        let engine = Engine::start(&handle, listener, Arc::new(Metrics::default()), options);
+        engine.publish(&registry(&[("1", 1)], "1"));
+        Frontend { engine, connector }
+    }
+
+    async fn ask_for(&self, value: f32, patience: Duration) -> Answer {
+        let route = self.engine.route("app").expect("registered");
+        let cell = Cell::fixed(Payload::copy_from_slice(&value.to_le_bytes()));
+        let now = Instant::now();
+        let answer = self
+            .engine
+            .ask(&route, Input::single(cell), None, now, now + patience);
+        answer.await.expect("a right query")
+    }
+
+    async fn ask(&self, value: f32) -> Answer {
+        self.ask_for(value, PATIENCE).await
+    }
+
+    async fn until(&self, what: impl Fn(&Engine) -> bool) {
+        let wait = async {
+            while !what(&self.engine) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait)
+            .await
+            .expect("it comes about");
+    }
+
+    async fn container(&self, version: &str) -> Container {
+        let before = self.engine.replicas().len();
+        let container = Container::start(&self.connector, version);
+        self.until(|engine| engine.replicas().len() > before).await;
+        container
+    }
+}
+
+fn prediction(answer: &Answer) -> f32 {
+    match answer {
+        Answer::Prediction(p) => p.output.cells[0].data().as_slice::<f32>().expect("f32")[0],
+        Answer::Default(failure) => panic!("a prediction, not {failure:?}"),
+    }
+}
+
+fn cause(answer: &Answer) -> Cause {
+    match answer {
+        Answer::Default(failure) => failure.cause,
+        Answer::Prediction(prediction) => panic!("a default, not {prediction:?}"),
+    }
+}
+
+/// What a scripted container does with the next batch.
+enum Do {
+    /// Doubles every input.
+    Double,
+    /// Fails the batch.
+    Fail,
+    /// Never answers, but lives on.
+    Nothing,
+    /// Hangs up.
+    HangUp,
+    /// Sends this instead of a reply.
+    Say(fn(&Job) -> Message),
+}
+
+/// A container on a thread, which doubles inputs unless a script says otherwise.
+struct Container {
+    script: mpsc::Sender<Do>,
+    batches: mpsc::Receiver<Vec<f32>>,
+    rejected: mpsc::Receiver<Reject>,
+}
+
+fn schema() -> Schema {
+    let spec = |name, text| TensorSpec::parse(name, text).expect("valid");
+    Schema {
+        inputs: vec![spec("x", "f32")],
+        outputs: vec![spec("y", "f32")],
+    }
+}
+
+impl Container {
+    fn start(connector: &MemoryConnector, version: &str) -> Container {
+        let link = connector.connect().expect("listening");
+        let (script, scripted) = mpsc::channel();
+        let (seen, batches) = mpsc::channel();
+        let (told, rejected) = mpsc::channel();
+        let hello = Hello {
+            protocol_min: 1,
+            protocol_max: 1,
+            sdk: "test/1".into(),
+            model: "m".into(),
+            version: version.into(),
+            schema: schema(),
+            max_batch: 16,
+            slots: 1,
+            token: vec![],
+            pid: 0,
+        };
+        std::thread::spawn(move || serve(link, hello, &scripted, &seen, &told));
+        Container {
+            script,
+            batches,
+            rejected,
+        }
+    }
+
+    async fn rejection(self) -> Reject {
+        let wait = tokio::task::spawn_blocking(move || self.rejected.recv_timeout(PATIENCE));
+        wait.await.expect("no panic").expect("told why")
+    }
+
+    fn then(&self, what: Do) -> &Container {
+        self.script.send(what).expect("running");
+        self
+    }
+}
+
+fn serve(
+    mut link: MemoryLink,
+    hello: Hello,
+    script: &mpsc::Receiver<Do>,
+    seen: &mpsc::Sender<Vec<f32>>,
+    told: &mpsc::Sender<Reject>,
+) {
+    let mut encoder = Encoder::default();
+    let (mut session, message) = ContainerSession::open(Instant::now(), Timing::default(), hello);
+    let mut send = |link: &mut MemoryLink, message: &Message| link.send(&encoder.encode(message));
+    if send(&mut link, &message).is_err() {
+        return;
+    }
+    loop {
+        let Ok(frame) = link.recv(session.next_timer()) else {
+            return;
+        };
+        let now = Instant::now();
+        let Some(frame) = frame else {
+            match session.on_timer(now) {
+                Ok(TimerAction::Send(message)) => drop(send(&mut link, &message).ok()),
+                Ok(TimerAction::Wait) => {}
+                Err(_) => return,
+            }
+            continue;
+        };
+        let message = Message::decode(&frame).expect("the engine's message");
+        match session
+            .on_message(now, message)
+            .expect("the engine keeps the protocol")
+        {
+            ContainerEvent::Rejected(reject) => {
+                drop(told.send(reject));
+                return;
+            }
+            ContainerEvent::Job(job) => {
+                let inputs = job.columns[0].as_slice::<f32>().expect("f32").to_vec();
+                drop(seen.send(inputs));
+                let reply = match script.try_recv().unwrap_or(Do::Double) {
+                    Do::Double => double(&mut session, &job),
+                    Do::Fail => {
+                        let outcome = Outcome::Failed {
+                            error: "out of luck".into(),
+                        };
+                        session.reply_without(now, job.batch, outcome, Duration::ZERO)
+                    }
+                    Do::Nothing => continue,
+                    Do::HangUp => return,
+                    Do::Say(what) => what(&job),
+                };
+                if send(&mut link, &reply).is_err() {
+                    return;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn double(session: &mut ContainerSession, job: &Job) -> Message {
+    let mut builder = ColumnBuilder::new(&schema().outputs[0], job.rows);
+    for value in job.columns[0].as_slice::<f32>().expect("f32") {
+        builder.push(&Cell::fixed(Payload::copy_from_slice(
+            &(2.0 * value).to_le_bytes(),
+        )));
+    }
+    session.reply(
+        Instant::now(),
+        job,
+        &[builder.finish()],
+        vec![],
+        Duration::ZERO,
+    )
+}
+
+#[tokio::test]
+async fn answers_with_the_models_prediction() {
+    let frontend = Frontend::start(0);
+    let _container = frontend.container("1").await;
+    assert_eq!(prediction(&frontend.ask(21.0).await), 42.0);
+    let status = &frontend.engine.replicas()[0];
+    assert_eq!(
+        (status.model.as_str(), status.state, status.in_flight),
+        ("m", "ready", 0)
+    );
+}
+
+#[tokio::test]
+async fn answers_each_row_of_a_batch_with_its_own() {
+    let frontend = Frontend::start(0);
+    let _container = frontend.container("1").await;
+    let ask = |value: u16| frontend.ask(f32::from(value));
+    let values: Vec<u16> = (0..500).collect();
+    let mut answers = Vec::new();
+    for chunk in values.chunks(50) {
+        let mut asked: Vec<_> = chunk.iter().map(|value| Box::pin(ask(*value))).collect();
+        for (value, asked) in chunk.iter().zip(&mut asked) {
+            answers.push((*value, prediction(&asked.await)));
+        }
+    }
+    assert!(
+        answers
+            .iter()
+            .all(|(value, answer)| *answer == 2.0 * f32::from(*value))
+    );
+}
+
+#[tokio::test]
+async fn without_a_replica_it_says_so_at_once() {
+    let frontend = Frontend::start(0);
+    assert_eq!(cause(&frontend.ask(1.0).await), Cause::NoReplica);
+}
+
+#[tokio::test]
+async fn a_failed_batch_tells_what_the_model_said() {
+    let frontend = Frontend::start(0);
+    let container = frontend.container("1").await;
+    container.then(Do::Fail);
+    let Answer::Default(failure) = frontend.ask(1.0).await else {
+        panic!("a default")
+    };
+    assert_eq!(failure.cause, Cause::ModelError);
+    assert_eq!(failure.detail.as_deref(), Some("out of luck"));
+    assert_eq!(
+        prediction(&frontend.ask(1.0).await),
+        2.0,
+        "failures are not cached"
+    );
+}
+
+#[tokio::test]
+async fn the_deadline_tells_waiting_from_computing() {
+    let frontend = Frontend::start(0);
+    let container = frontend.container("1").await;
+    container.then(Do::Nothing);
+    let computing = frontend.ask_for(1.0, Duration::from_millis(30)).await;
+    assert_eq!(cause(&computing), Cause::ExpiredModel);
+    let waiting = frontend.ask_for(2.0, Duration::from_millis(30)).await;
+    assert_eq!(
+        cause(&waiting),
+        Cause::ExpiredQueue,
+        "the only slot is taken"
+    );
+}
+
+#[tokio::test]
+async fn a_lost_replicas_queries_go_to_another() {
+    let frontend = Frontend::start(0);
+    let first = frontend.container("1").await;
+    let _second = frontend.container("1").await;
+    first.then(Do::HangUp);
+    for value in [1.0, 2.0, 3.0] {
+        let answer = frontend.ask(value).await;
+        assert_eq!(prediction(&answer), 2.0 * value);
+    }
+}
+
+#[tokio::test]
+async fn the_last_replicas_queries_are_answered_when_it_goes() {
+    let frontend = Frontend::start(0);
+    let container = frontend.container("1").await;
+    container.then(Do::HangUp);
+    assert_eq!(cause(&frontend.ask(1.0).await), Cause::ReplicaLost);
+    frontend.until(|engine| engine.replicas().is_empty()).await;
+}
+
+/// Each of these ends the session, and its query gets an answer.
+#[tokio::test]
+async fn a_container_that_breaks_the_protocol_is_dropped() {
+    fn reply(job: &Job) -> Reply {
+        let (batch, outcome, rows) = (job.batch, Outcome::Ok, job.rows as u32);
+        let (parts, row_errors, compute) = (Default::default(), vec![], Duration::ZERO);
+        Reply {
+            batch,
+            outcome,
+            rows,
+            parts,
+            row_errors,
+            compute,
+        }
+    }
+    let lies: [fn(&Job) -> Message; 4] = [
+        |job| {
+            Message::Reply(Reply {
+                batch: skysail_rpc::message::BatchId(99),
+                ..reply(job)
+            })
+        },
+        |job| {
+            Message::Reply(Reply {
+                rows: job.rows as u32 + 1,
+                ..reply(job)
+            })
+        },
+        |job| Message::Reply(reply(job)),
+        |job| Message::Cancel(job.batch),
+    ];
+    let frontend = Frontend::start(0);
+    for lie in lies {
+        let container = frontend.container("1").await;
+        container.then(Do::Say(lie));
+        assert_eq!(cause(&frontend.ask(1.0).await), Cause::ReplicaLost);
+        let reject = container.rejection().await;
+        assert!(
+            reject.detail.contains("batch") || reject.detail.contains("cancel"),
+            "{reject:?}"
+        );
+        frontend.until(|engine| engine.replicas().is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn garbage_is_refused_and_disturbs_nobody() {
+    let frontend = Frontend::start(0);
+    let _good = frontend.container("1").await;
+    let mut stranger = frontend.connector.connect().expect("listening");
+    let header = Payload::copy_from_slice(&[0xff; 40]);
+    let frame = skysail_rpc::message::Frame {
+        header,
+        ..Default::default()
+    };
+    stranger.send(&frame).expect("listening");
+    assert_eq!(prediction(&frontend.ask(1.0).await), 2.0);
+    let answer = stranger
+        .recv(Instant::now() + PATIENCE)
+        .expect("open")
+        .expect("told");
+    assert!(matches!(Message::decode(&answer), Ok(Message::Reject(_))));
+}
+
+#[tokio::test]
+async fn a_container_of_another_type_is_refused() {
+    let frontend = Frontend::start(0);
+    let mut link = frontend.connector.connect().expect("listening");
+    let mut wrong = schema();
+    wrong.inputs[0].datatype = skysail_rpc::DataType::Int64;
+    let hello = Hello {
+        protocol_min: 1,
+        protocol_max: 1,
+        sdk: String::new(),
+        model: "m".into(),
+        version: "1".into(),
+        schema: wrong,
+        max_batch: 1,
+        slots: 1,
+        token: vec![],
+        pid: 0,
+    };
+    link.send(&Encoder::default().encode(&Message::Hello(hello)))
+        .expect("listening");
+    let wait = tokio::task::spawn_blocking(move || link.recv(Instant::now() + PATIENCE));
+    let answer = wait.await.expect("no panic").expect("open").expect("told");
+    let Ok(Message::Reject(reject)) = Message::decode(&answer) else {
+        panic!("a reject")
+    };
+    assert_eq!(
+        reject.detail,
+        "the model is registered with input type floats (f32), the container is (x: i64) -> (y: f32)"
+    );
+}
+
+#[tokio::test]
+async fn equal_queries_are_asked_once_and_then_cached() {
+    let frontend = Frontend::start(1 << 20);
+    let container = frontend.container("1").await;
+    let answers = tokio::join!(frontend.ask(7.0), frontend.ask(7.0), frontend.ask(7.0));
+    assert_eq!(
+        [
+            prediction(&answers.0),
+            prediction(&answers.1),
+            prediction(&answers.2)
+        ],
+        [14.0; 3]
+    );
+    let Answer::Prediction(again) = frontend.ask(7.0).await else {
+        panic!("a prediction")
+    };
+    assert!(again.cached);
+    assert_eq!(
+        container.batches.try_iter().flatten().collect::<Vec<_>>(),
+        [7.0]
+    );
+}
+
+/// A query that joined one that ran out of time is not lost with it.
+#[tokio::test]
+async fn whoever_joined_a_query_that_expired_asks_again() {
+    let frontend = Frontend::start(1 << 20);
+    let container = frontend.container("1").await;
+    container.then(Do::Nothing);
+    let hog = frontend.ask_for(1.0, Duration::from_millis(60));
+    let hurried = frontend.ask_for(2.0, Duration::from_millis(20));
+    let patient = frontend.ask(2.0);
+    let rescue = async {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        frontend.container("1").await
+    };
+    let (hog, hurried, patient, _rescuer) = tokio::join!(hog, hurried, patient, rescue);
+    assert_eq!(
+        (cause(&hog), cause(&hurried)),
+        (Cause::ExpiredModel, Cause::ExpiredQueue)
+    );
+    assert_eq!(prediction(&patient), 4.0);
+}
+
+#[tokio::test]
+async fn the_version_before_answers_until_the_new_one_is_ready() {
+    let frontend = Frontend::start(1 << 20);
+    let _one = frontend.container("1").await;
+    frontend
+        .engine
+        .publish(&registry(&[("1", 1), ("2", 2)], "2"));
+    let Answer::Prediction(answer) = frontend.ask(1.0).await else {
+        panic!("a prediction")
+    };
+    assert_eq!(answer.version.version.as_str(), "1");
+    let _two = frontend.container("2").await;
+    let Answer::Prediction(answer) = frontend.ask(1.0).await else {
+        panic!("a prediction")
+    };
+    assert_eq!(
+        (answer.version.version.as_str(), answer.cached),
+        ("2", false)
+    );
+}
+
+#[tokio::test]
+async fn a_removed_version_answers_nothing_more() {
+    let frontend = Frontend::start(1 << 20);
+    let container = frontend.container("1").await;
+    assert_eq!(prediction(&frontend.ask(3.0).await), 6.0);
+    frontend.engine.publish(&Registry::default());
+    assert!(frontend.engine.route("app").is_none());
+    let reject = container
+        .rejected
+        .recv_timeout(PATIENCE)
+        .expect("sent away");
+    assert_eq!(reject.detail, "the version was removed");
+    frontend.engine.publish(&registry(&[("1", 9)], "1"));
+    assert_eq!(
+        cause(&frontend.ask(3.0).await),
+        Cause::NoReplica,
+        "not the old cached answer"
+    );
+}
+
+#[tokio::test]
+async fn a_query_of_the_wrong_shape_or_version_is_refused() {
+    let frontend = Frontend::start(0);
+    let _container = frontend.container("1").await;
+    let route = frontend.engine.route("app").expect("registered");
+    let now = Instant::now();
+    let cell = Cell::fixed(Payload::copy_from_slice(&[0; 8]));
+    let ask = |cell: &Cell, version| {
+        frontend.engine.ask(
+            &route,
+            Input::single(cell.clone()),
+            version,
+            now,
+            now + PATIENCE,
+        )
+    };
+    let wrong = ask(&cell, None).await.expect_err("8 bytes");
+    assert_eq!(wrong.to_string(), "tensor 'x' has 8 bytes, 4 expected");
+    let wrong = ask(&cell, Some("7")).await.expect_err("no version 7");
+    assert!(matches!(wrong, AskError::UnknownVersion { .. }));
+}
+
+#[tokio::test]
+async fn draining_answers_everything_and_lets_the_containers_go() {
+    let frontend = Frontend::start(0);
+    let container = frontend.container("1").await;
+    container.then(Do::Nothing);
+    let asked = async {
+        tokio::join!(
+            frontend.ask_for(1.0, Duration::from_millis(50)),
+            frontend.ask(2.0),
+            async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                frontend.engine.drain();
+            }
+        )
+    };
+    let (_, waiting, ()) = tokio::time::timeout(PATIENCE, asked)
+        .await
+        .unwrap_or_else(|_| {
+            panic!("what waits is answered when draining begins");
+        });
+    assert_eq!(cause(&waiting), Cause::Draining);
+    assert_eq!(cause(&frontend.ask(3.0).await), Cause::Draining);
+}

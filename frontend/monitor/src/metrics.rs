@@ -1,0 +1,322 @@
+//! Every metric: its name, its unit, its labels.
+//!
+//! | metric | labels | counts |
+//! |---|---|---|
+//! | `skysail_queries_total` | app, outcome, cause | queries answered; outcome `prediction` or `default` |
+//! | `skysail_query_seconds` | app | from the last byte of the query to its answer |
+//! | `skysail_batch_rows` | model, version | rows of each batch that came back |
+//! | `skysail_batch_seconds` | model, version | from sending a batch to its reply |
+//! | `skysail_compute_seconds` | model, version | time inside the model, as the container says |
+//! | `skysail_queue_queries` | model, version | queries that wait for a replica |
+//! | `skysail_replicas` | model, version | connected replicas |
+//! | `skysail_cache_lookups_total` | model, version, result | `hit`, `joined`, `miss` |
+//! | `skysail_batches_failed_total` | model, version, reason | batches without predictions |
+//! | `skysail_sessions_ended_total` | reason | container sessions that ended |
+//! | `skysail_http_responses_total` | port, status | HTTP responses |
+
+use std::sync::Mutex;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Content type of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfQuery {
+    app: String,
+    outcome: &'static str,
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfApp {
+    app: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfVersion {
+    model: String,
+    version: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfLookup {
+    model: String,
+    version: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfFailure {
+    model: String,
+    version: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfReason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfResponse {
+    port: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Buckets {
+    Seconds,
+    Rows,
+}
+
+impl MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        match self {
+            // 100 us to 100 s, three a decade and a half.
+            Buckets::Seconds => Histogram::new(exponential_buckets(1e-4, 1.778_279_4, 25)),
+            Buckets::Rows => Histogram::new(exponential_buckets(1.0, 2.0, 15)),
+        }
+    }
+}
+
+type Histograms<L> = Family<L, Histogram, Buckets>;
+
+/// All metrics of a process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    queries: Family<OfQuery, Counter>,
+    query_seconds: Histograms<OfApp>,
+    batch_rows: Histograms<OfVersion>,
+    batch_seconds: Histograms<OfVersion>,
+    compute_seconds: Histograms<OfVersion>,
+    queue_queries: Family<OfVersion, Gauge>,
+    replicas: Family<OfVersion, Gauge>,
+    cache_lookups: Family<OfLookup, Counter>,
+    batches_failed: Family<OfFailure, Counter>,
+    sessions_ended: Family<OfReason, Counter>,
+    http_responses: Family<OfResponse, Counter>,
+}
+
+/// Handles of one application.
+#[derive(Clone, Debug)]
+pub struct AppMetrics {
+    /// Queries answered with a prediction.
+    pub predictions: Counter,
+    /// Queries answered with the default, in the order of the causes given.
+    pub defaults: Vec<Counter>,
+    /// From the last byte of a query to its answer.
+    pub seconds: Histogram,
+}
+
+/// Handles of one version.
+#[derive(Clone, Debug)]
+pub struct ModelMetrics {
+    /// Rows of each batch that came back.
+    pub batch_rows: Histogram,
+    /// From sending a batch to its reply.
+    pub batch_seconds: Histogram,
+    /// Time inside the model.
+    pub compute_seconds: Histogram,
+    /// Queries that wait.
+    pub queue_queries: Gauge,
+    /// Connected replicas.
+    pub replicas: Gauge,
+    /// Lookups answered from the cache.
+    pub cache_hits: Counter,
+    /// Lookups that joined a query being asked.
+    pub cache_joins: Counter,
+    /// Lookups that were asked.
+    pub cache_misses: Counter,
+    /// Batches that the model failed.
+    pub failed_model_error: Counter,
+    /// Batches whose replica was lost.
+    pub failed_replica_lost: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Metrics {
+            registry: Mutex::new(Registry::with_prefix("skysail")),
+            queries: Family::default(),
+            query_seconds: Family::new_with_constructor(Buckets::Seconds),
+            batch_rows: Family::new_with_constructor(Buckets::Rows),
+            batch_seconds: Family::new_with_constructor(Buckets::Seconds),
+            compute_seconds: Family::new_with_constructor(Buckets::Seconds),
+            queue_queries: Family::default(),
+            replicas: Family::default(),
+            cache_lookups: Family::default(),
+            batches_failed: Family::default(),
+            sessions_ended: Family::default(),
+            http_responses: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&self) {
+        let mut registry = self.lock();
+        registry.register("queries", "Queries answered", self.queries.clone());
+        registry.register(
+            "queue_queries",
+            "Queries that wait",
+            self.queue_queries.clone(),
+        );
+        registry.register("replicas", "Connected replicas", self.replicas.clone());
+        registry.register("batch_rows", "Rows of each batch", self.batch_rows.clone());
+        registry.register(
+            "cache_lookups",
+            "Lookups in the cache",
+            self.cache_lookups.clone(),
+        );
+        registry.register(
+            "batches_failed",
+            "Batches not predicted",
+            self.batches_failed.clone(),
+        );
+        registry.register(
+            "sessions_ended",
+            "Sessions that ended",
+            self.sessions_ended.clone(),
+        );
+        registry.register(
+            "http_responses",
+            "HTTP responses",
+            self.http_responses.clone(),
+        );
+        let (query, batch) = (self.query_seconds.clone(), self.batch_seconds.clone());
+        let from_body = "From the last byte of a query to its answer";
+        registry.register_with_unit("query", from_body, Unit::Seconds, query);
+        registry.register_with_unit("batch", "From batch to reply", Unit::Seconds, batch);
+        let compute = self.compute_seconds.clone();
+        registry.register_with_unit("compute", "Time inside the model", Unit::Seconds, compute);
+    }
+
+    /// Handles of an application whose defaults have these causes.
+    #[must_use]
+    pub fn app(&self, app: &str, causes: impl IntoIterator<Item = &'static str>) -> AppMetrics {
+        let counter = |outcome, cause| {
+            self.queries.get_or_create_owned(&OfQuery {
+                app: app.to_owned(),
+                outcome,
+                cause,
+            })
+        };
+        AppMetrics {
+            predictions: counter("prediction", ""),
+            defaults: causes
+                .into_iter()
+                .map(|cause| counter("default", cause))
+                .collect(),
+            seconds: self.query_seconds.get_or_create_owned(&OfApp {
+                app: app.to_owned(),
+            }),
+        }
+    }
+
+    /// Handles of a version.
+    #[must_use]
+    pub fn model(&self, model: &str, version: &str) -> ModelMetrics {
+        let (model, version) = (model.to_owned(), version.to_owned());
+        let labels = OfVersion {
+            model: model.clone(),
+            version: version.clone(),
+        };
+        let lookups = |result| {
+            let (model, version) = (model.clone(), version.clone());
+            self.cache_lookups.get_or_create_owned(&OfLookup {
+                model,
+                version,
+                result,
+            })
+        };
+        let failed = |reason| {
+            let (model, version) = (model.clone(), version.clone());
+            self.batches_failed.get_or_create_owned(&OfFailure {
+                model,
+                version,
+                reason,
+            })
+        };
+        ModelMetrics {
+            batch_rows: self.batch_rows.get_or_create_owned(&labels),
+            batch_seconds: self.batch_seconds.get_or_create_owned(&labels),
+            compute_seconds: self.compute_seconds.get_or_create_owned(&labels),
+            queue_queries: self.queue_queries.get_or_create_owned(&labels),
+            replicas: self.replicas.get_or_create_owned(&labels),
+            cache_hits: lookups("hit"),
+            cache_joins: lookups("joined"),
+            cache_misses: lookups("miss"),
+            failed_model_error: failed("model_error"),
+            failed_replica_lost: failed("replica_lost"),
+        }
+    }
+
+    /// A container session ended.
+    pub fn session_ended(&self, reason: &'static str) {
+        self.sessions_ended
+            .get_or_create(&OfReason { reason })
+            .inc();
+    }
+
+    /// The counter of HTTP responses of one status on one port.
+    #[must_use]
+    pub fn http_responses(&self, port: &'static str, status: u16) -> Counter {
+        self.http_responses
+            .get_or_create_owned(&OfResponse { port, status })
+    }
+
+    /// Everything, as OpenMetrics text, which Prometheus reads.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.lock()).expect("a string takes everything");
+        text
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Registry> {
+        self.registry
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_dashboards_rely_on() {
+        let metrics = Metrics::default();
+        let app = metrics.app("digits", ["no_replica"]);
+        app.predictions.inc();
+        app.defaults[0].inc_by(2);
+        app.seconds.observe(0.002);
+        let model = metrics.model("m", "1");
+        model.batch_rows.observe(4.0);
+        model.queue_queries.set(3);
+        metrics.session_ended("silent");
+        metrics.http_responses("query", 200).inc();
+        let text = metrics.text();
+        for line in [
+            "skysail_queries_total{app=\"digits\",outcome=\"prediction\",cause=\"\"} 1",
+            "skysail_queries_total{app=\"digits\",outcome=\"default\",cause=\"no_replica\"} 2",
+            "skysail_query_seconds_count{app=\"digits\"} 1",
+            "skysail_batch_rows_sum{model=\"m\",version=\"1\"} 4.0",
+            "skysail_queue_queries{model=\"m\",version=\"1\"} 3",
+            "skysail_sessions_ended_total{reason=\"silent\"} 1",
+            "skysail_http_responses_total{port=\"query\",status=\"200\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}
