@@ -520,10 +520,7 @@ async fn a_removed_version_answers_nothing_more() {
     assert_eq!(prediction(&frontend.ask(3.0).await), 6.0);
     frontend.engine.publish(&Registry::default());
     assert!(frontend.engine.route("app").is_none());
-    let reject = container
-        .rejected
-        .recv_timeout(PATIENCE)
-        .expect("sent away");
+    let reject = container.rejection().await;
     assert_eq!(reject.detail, "the version was removed");
     frontend.engine.publish(&registry(&[("1", 9)], "1"));
     assert_eq!(
