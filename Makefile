@@ -1,0 +1,20 @@
+# The commands that a change must pass, and the ones run by hand.
+
+.PHONY: test bench soak fmt lint
+
+test: ## Everything a change must pass, in every language of the project
+	@tools/test
+
+bench: ## All benches; figures are for this machine only
+	cargo bench --locked -p skysail-benches
+	cargo run --locked --release -p skysail-benches --bin overhead
+	cargo run --locked --release -p skysail-benches --bin footprint
+
+soak: ## Long runs by hand: property tests with many more cases
+	PROPTEST_CASES=100000 cargo test --locked --release -p skysail-rpc -p skysail-core -p skysail-api
+
+fmt:
+	cargo fmt --all
+
+lint:
+	cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -1,0 +1,93 @@
+//! Dependencies between the crates point one way. A new edge is an architectural change:
+//! it wants a page in `docs/decisions/` and a line here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// Who may know whom, besides itself. Tests and benches of a crate may cross.
+const EDGES: [(&str, &[&str]); 13] = [
+    ("skysail-schema", &[]),
+    ("skysail-rpc", &["skysail-schema"]),
+    ("skysail-container", &["skysail-rpc"]),
+    ("skysail-examples", &["skysail-container"]),
+    ("skysail-conformance", &["skysail-rpc"]),
+    ("skysail-core", &["skysail-rpc"]),
+    ("skysail-monitor", &[]),
+    ("skysail-engine", &["skysail-core", "skysail-monitor", "skysail-rpc"]),
+    ("skysail-control", &["skysail-core", "skysail-monitor"]),
+    (
+        "skysail-api",
+        &["skysail-control", "skysail-core", "skysail-engine", "skysail-monitor", "skysail-rpc"],
+    ),
+    ("skysail-load", &[]),
+    (
+        "skysail-server",
+        &[
+            "skysail-api",
+            "skysail-container",
+            "skysail-control",
+            "skysail-core",
+            "skysail-engine",
+            "skysail-examples",
+            "skysail-load",
+            "skysail-monitor",
+            "skysail-rpc",
+        ],
+    ),
+    (
+        "skysail-benches",
+        &[
+            "skysail-api",
+            "skysail-container",
+            "skysail-core",
+            "skysail-engine",
+            "skysail-load",
+            "skysail-rpc",
+        ],
+    ),
+];
+
+/// Each crate's dependencies on others of the workspace, without those of its tests.
+fn edges() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let name = |value: &serde_json::Value| value["name"].as_str().expect("a name").to_owned();
+    let packages = metadata["packages"].as_array().expect("packages");
+    let ours = |package: &serde_json::Value| {
+        let dependencies = package["dependencies"].as_array().expect("dependencies").iter();
+        let inside = dependencies.filter(|d| d["kind"].is_null() && !d["path"].is_null());
+        (name(package), inside.map(name).collect())
+    };
+    packages.iter().map(ours).collect()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let allowed: BTreeMap<&str, &[&str]> = EDGES.into_iter().collect();
+    for (package, dependencies) in edges() {
+        let allowed = allowed.get(package.as_str()).unwrap_or_else(|| {
+            panic!("{package} is not in the table of layers");
+        });
+        for dependency in dependencies {
+            assert!(allowed.contains(&dependency.as_str()), "{package} must not know {dependency}");
+        }
+    }
+}
+
+#[test]
+fn one_file_names_the_zmq_crate() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let found = Command::new("grep")
+        .args(["-rlE", r"zmq::Socket|zmq::Context|zmq_sys::", "--include=*.rs"])
+        .args(["rpc-protocol", "frontend", "container-sdk", "benches"])
+        .current_dir(root)
+        .output()
+        .expect("grep runs");
+    let files = String::from_utf8(found.stdout).expect("paths");
+    let others: Vec<_> = files.lines().filter(|f| !f.ends_with("layering.rs")).collect();
+    assert_eq!(others, ["rpc-protocol/src/transport/zmq.rs"]);
+}
