@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use skysail_core::cache::Lookup;
@@ -161,24 +161,20 @@ impl Engine {
         arrival: Instant,
         deadline: Instant,
     ) -> Result<Answer, AskError> {
-        let answer = match route.destination(version)? {
-            None => Answer::Default(Cause::NoReplica.into()),
-            Some(destination) => match destination.lane.schema() {
-                None => Answer::Default(Cause::NoReplica.into()),
-                Some(schema) => {
-                    check(&schema, &input)?;
-                    let question = Question {
-                        input,
-                        schema,
-                        arrival,
-                        deadline,
-                    };
-                    self.ask_lane(destination, question).await
-                }
-            },
+        let Some(destination) = route.destination(version)? else {
+            return Ok(Answer::Default(Cause::NoReplica.into()));
         };
-        record(route, &answer, arrival);
-        Ok(answer)
+        let Some(schema) = destination.lane.schema() else {
+            return Ok(Answer::Default(Cause::NoReplica.into()));
+        };
+        check(&schema, &input)?;
+        let question = Question {
+            input,
+            schema,
+            arrival,
+            deadline,
+        };
+        Ok(self.ask_lane(destination, question).await)
     }
 
     /// Answers everything that waits with `draining`, sends the containers away, and takes
@@ -433,13 +429,4 @@ fn ready(said: Said) -> Pending {
     let (answerer, pending) = ticket();
     answerer.answer(said);
     pending
-}
-
-fn record(route: &Route, answer: &Answer, arrival: Instant) {
-    let seconds: Duration = arrival.elapsed();
-    route.metrics.seconds.observe(seconds.as_secs_f64());
-    match answer {
-        Answer::Prediction(_) => route.metrics.predictions.inc(),
-        Answer::Default(failure) => route.metrics.defaults[failure.cause as usize].inc(),
-    };
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use skysail_core::registry::{Application, Model, ModelVersion, Registry};
 use skysail_core::{Cause, Name};
@@ -18,8 +19,7 @@ use crate::lane::Lane;
 pub struct Route {
     /// The application.
     pub app: Arc<Application>,
-    /// Its metrics.
-    pub metrics: AppMetrics,
+    metrics: AppMetrics,
     pub(crate) target: Option<Target>,
 }
 
@@ -80,6 +80,17 @@ impl Route {
     #[must_use]
     pub fn schema(&self) -> Option<Arc<Schema>> {
         self.target.as_ref()?.serving()?.lane.schema()
+    }
+
+    /// Counts an answer, once it is final.
+    pub fn record(&self, answered: Result<(), Cause>, arrival: Instant) {
+        self.metrics
+            .seconds
+            .observe(arrival.elapsed().as_secs_f64());
+        match answered {
+            Ok(()) => self.metrics.predictions.inc(),
+            Err(cause) => self.metrics.defaults[cause as usize].inc(),
+        };
     }
 
     /// The version that answers: the current one, or, until that has had a replica, the one

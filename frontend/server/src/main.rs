@@ -1,1 +1,95 @@
-fn main() {}
+//! The `skysail` command: the front end, its demo, its clients, and the bundled containers.
+//!
+//! The composition root: the only crate that knows all others. [`config`] reads files,
+//! environment and flags into one value; [`frontend`] wires the parts together and runs them;
+//! everything else is a subcommand.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod config;
+mod console;
+mod data_dir;
+mod demo;
+mod example;
+mod frontend;
+mod serve;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Serve predictions from machine-learning models, with the tail latency under control.
+#[derive(Debug, Parser)]
+#[command(name = "skysail", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  skysail demo                                    two models on real data, in a minute
+  skysail serve --data-dir /var/lib/skysail       a front end
+  skysail app add digits --input floats --slo 20ms --default -1
+  skysail deploy --model mlp --version 1 --input floats -- ./my-container
+  skysail app link digits mlp
+  skysail status";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve two digit classifiers, query them with real images, and show the result
+    Demo(demo::Args),
+    /// Run a front end
+    Serve(serve::Args),
+    #[command(flatten)]
+    Client(cli::ClientCommand),
+    /// Print a shell's completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Run a bundled example model as a container
+    ExampleContainer(example::Args),
+    /// Start and watch the containers of deployments (run by the front end)
+    #[command(hide = true)]
+    Supervise,
+    /// Become a container (run by the supervisor)
+    #[command(hide = true)]
+    ExecContainer {
+        #[arg(required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    skysail_rpc::transport::zmq::tune_allocator();
+    let outcome = match Args::parse().command {
+        Command::Demo(args) => demo::run(args, started),
+        Command::Serve(args) => serve::run(args),
+        Command::Client(command) => command.run(),
+        Command::ExampleContainer(args) => Ok(example::run(args)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "skysail", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Supervise => Ok(skysail_control::orchestrator::supervise()),
+        Command::ExecContainer { command } => {
+            let (program, args) = command.split_first().expect("clap wants at least one");
+            Ok(skysail_control::orchestrator::exec_container(program, args))
+        }
+    };
+    outcome.unwrap_or_else(|error| console::report(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,270 @@
+//! What Skysail costs over a bare HTTP server.
+//!
+//! Closed loop: 64 connections post JSON bodies of 784 floats, 4,096 distinct ones, to a no-op
+//! model behind Skysail, with cache and single flight off; and to a bare hyper server with the
+//! same accept loop, runtimes, float scanner and response size that answers a constant. The two
+//! take turns; each turn is one pair.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "the address that the bench reads")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use clap::Parser;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use skysail_api::http::body::BODY_TIMEOUT;
+use skysail_api::http::{self, Door, HttpLimits, json_response, read_body};
+use skysail_api::json::{JsonLimits, parse_predict};
+use skysail_benches::inputs::float_body;
+use skysail_benches::process::{Process, cpu_time, skysail};
+use skysail_benches::result::{Bar, Results, Row};
+use skysail_core::InputType;
+use skysail_engine::Cores;
+use skysail_load::{ClosedLoop, Mark, Timing};
+
+/// An answer of the size that Skysail's have.
+const CONSTANT: &str = "{\"query_id\":1234567,\"output\":1.0,\"default\":false,\
+                        \"models\":[{\"name\":\"noop\",\"version\":\"1\",\"voted\":true}]}";
+const FEATURES: usize = 784;
+const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// Measures Skysail against a bare hyper server on this machine.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Interleaved pairs
+    #[arg(long, default_value_t = 7)]
+    pairs: usize,
+    /// Connections
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Seconds of one measurement, after one second to warm up
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Distinct bodies
+    #[arg(long, default_value_t = 4096)]
+    bodies: u64,
+    /// Runtimes of either server
+    #[arg(long, default_value_t = 1)]
+    cores: usize,
+    /// The skysail binary [default: the one beside this]
+    #[arg(long)]
+    skysail: Option<PathBuf>,
+    /// Be the bare server (used by this bench itself)
+    #[arg(long, hide = true)]
+    bare_server: bool,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    if args.bare_server {
+        return serve_bare(args.cores);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let results = runtime.block_on(measure(&args))?;
+    results.print(args.json);
+    Ok(())
+}
+
+/// A server under test: where it is, and which processes work for it.
+struct Server {
+    name: &'static str,
+    path: &'static str,
+    address: SocketAddr,
+    processes: Vec<Process>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+async fn measure(args: &Args) -> Result<Results> {
+    let servers = [start_bare(args.cores)?, start_skysail(args).await?];
+    let mut found: [Vec<Measured>; 2] = [Vec::new(), Vec::new()];
+    for _ in 0..args.pairs {
+        for (server, found) in servers.iter().zip(&mut found) {
+            found.push(measure_one(args, server).await?);
+        }
+    }
+    Ok(results(&servers, &found))
+}
+
+/// What one turn found.
+struct Measured {
+    answers_per_second: f64,
+    cpu_us_per_answer: f64,
+    p50_us: f64,
+    p99_us: f64,
+}
+
+async fn measure_one(args: &Args, server: &Server) -> Result<Measured> {
+    let bodies = (0..args.bodies).map(|seed| float_body(FEATURES, seed));
+    let requests: Result<Vec<_>, _> =
+        bodies.map(|body| skysail_load::Request::post_json(server.path, body)).collect();
+    let load = ClosedLoop {
+        address: server.address,
+        connections: args.connections,
+        timeout: Duration::from_secs(10),
+    };
+    let timing = Timing {
+        warm_up: Duration::from_secs(1),
+        measured: Duration::from_secs_f64(args.seconds),
+    };
+    let mut cpu = [Duration::ZERO; 2];
+    let used = || server.processes.iter().filter_map(|p| cpu_time(p.id()).ok()).sum();
+    let right = |_, answer: &skysail_load::Response| {
+        answer.status == StatusCode::OK && contains(&answer.body, b"\"default\":false")
+    };
+    let mark = |mark| cpu[usize::from(matches!(mark, Mark::End))] = used();
+    let report = load.measure(requests?, timing, right, mark).await?;
+    if report.refused + report.failed > 0 {
+        bail!("{}: {} defaults or errors, {} failed", server.name, report.refused, report.failed);
+    }
+    Ok(Measured {
+        answers_per_second: report.answers_per_second(),
+        cpu_us_per_answer: (cpu[1] - cpu[0]).as_secs_f64() * 1e6 / report.answered as f64,
+        p50_us: report.p50_us() as f64,
+        p99_us: report.p99_us() as f64,
+    })
+}
+
+fn contains(body: &[u8], wanted: &[u8]) -> bool {
+    body.windows(wanted.len()).any(|window| window == wanted)
+}
+
+fn results(servers: &[Server; 2], found: &[Vec<Measured>; 2]) -> Results {
+    let payload = float_body(FEATURES, 0).len() as u64;
+    let mut rows = Vec::new();
+    for (server, found) in servers.iter().zip(found) {
+        let mut row = |metric, unit, value: fn(&Measured) -> f64| {
+            let values: Vec<f64> = found.iter().map(value).collect();
+            rows.push(Row::new(server.name, payload, metric, unit, &values));
+        };
+        row("throughput", "/s", |m| m.answers_per_second);
+        row("cpu per answer", "us", |m| m.cpu_us_per_answer);
+        row("p50", "us", |m| m.p50_us);
+        row("p99", "us", |m| m.p99_us);
+    }
+    let pairs = || found[0].iter().zip(&found[1]);
+    let ratios: Vec<f64> =
+        pairs().map(|(bare, ours)| ours.answers_per_second / bare.answers_per_second).collect();
+    let added: Vec<f64> =
+        pairs().map(|(bare, ours)| ours.cpu_us_per_answer - bare.cpu_us_per_answer).collect();
+    let ratio = Row::new("skysail / bare", payload, "throughput ratio", "x", &ratios);
+    let bars = vec![Bar::at_least("throughput ratio to the bare server", ratio.median, 0.5)];
+    rows.push(ratio);
+    rows.push(Row::new("skysail - bare", payload, "cpu per answer", "us", &added));
+    Results::new("overhead", rows, bars)
+}
+
+fn start_bare(cores: usize) -> Result<Server> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--bare-server", "--cores", &cores.to_string()]);
+    let mut process = Process::start(&mut command)?;
+    let ready = process.json_line()?;
+    let address = ready["query"].as_str().context("an address")?.parse()?;
+    Ok(Server { name: "bare hyper", path: "/", address, processes: vec![process], _folder: None })
+}
+
+async fn start_skysail(args: &Args) -> Result<Server> {
+    let binary = skysail(args.skysail.clone())?;
+    let folder = tempfile::tempdir()?;
+    let any = "127.0.0.1:0";
+    let mut command = Command::new(&binary);
+    command.args(["serve", "--json", "--query", any, "--management", any, "--rpc", any]);
+    command.args(["--cache-bytes", "0", "--log", "warn", "--cores", &args.cores.to_string()]);
+    command.arg("--data-dir").arg(folder.path());
+    let mut frontend = Process::start(&mut command)?;
+    let ready = frontend.json_line()?;
+    let address = |port: &str| Ok::<_, anyhow::Error>(ready[port].as_str().context("ready")?.parse()?);
+    let (query, management): (SocketAddr, SocketAddr) = (address("query")?, address("management")?);
+    register(management).await?;
+    let mut command = Command::new(&binary);
+    command.args(["example-container", "noop", "--model", "noop", "--version", "1", "--rpc"]);
+    command.arg(ready["rpc"][0].as_str().context("an endpoint")?);
+    let container = Process::start(&mut command)?;
+    let server = Server {
+        name: "skysail",
+        path: "/noop/predict",
+        address: query,
+        processes: vec![frontend, container],
+        _folder: Some(folder),
+    };
+    wait_for_predictions(&server).await?;
+    Ok(server)
+}
+
+async fn register(management: SocketAddr) -> Result<()> {
+    let version = serde_json::json!({"model": "noop", "version": "1", "input_type": "floats"});
+    let app = serde_json::json!({
+        "name": "noop", "input_type": "floats", "features": FEATURES,
+        "latency_slo_micros": 1_000_000, "default_output": "0",
+    });
+    for (path, body) in [("/api/v1/models", version), ("/api/v1/applications", app)] {
+        let response = skysail_load::post_json(management, path, body.to_string()).await?;
+        if !response.is_success() {
+            bail!("{path}: {}", String::from_utf8_lossy(&response.body));
+        }
+    }
+    let link = skysail_load::Request::new(hyper::Method::PUT, "/api/v1/applications/noop/links")?
+        .with_body(r#"{"models":["noop"]}"#);
+    let response = skysail_load::send(management, &link, Duration::from_secs(10)).await?;
+    if !response.is_success() {
+        bail!("link: {}", String::from_utf8_lossy(&response.body));
+    }
+    Ok(())
+}
+
+async fn wait_for_predictions(server: &Server) -> Result<()> {
+    for _ in 0..1000 {
+        let body = float_body(FEATURES, 0);
+        let response = skysail_load::post_json(server.address, server.path, body).await?;
+        if contains(&response.body, b"\"default\":false") {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    bail!("the container did not connect")
+}
+
+/// The bare server: parses the floats, answers a constant.
+fn serve_bare(cores: usize) -> Result<()> {
+    skysail_rpc::transport::zmq::tune_allocator();
+    let cores = Cores::start(cores)?;
+    let listeners = http::bind(([127, 0, 0, 1], 0).into(), cores.count())?;
+    println!("{}", serde_json::json!({ "query": listeners[0].local_addr()?.to_string() }));
+    let door = Door::new(HttpLimits::default());
+    let limits = Arc::new(JsonLimits::default());
+    for (handle, listener) in cores.iter().zip(listeners) {
+        let (door, limits) = (door.clone(), limits.clone());
+        let service = service_fn(move |request| {
+            let limits = limits.clone();
+            async move { Ok(answer_bare(request, &limits).await) }
+        });
+        handle.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            http::serve(listener, door, service, std::future::pending()).await;
+        });
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+async fn answer_bare(request: Request<Incoming>, limits: &JsonLimits) -> Response<Full<Bytes>> {
+    let Ok(body) = read_body(request.into_body(), BODY_BYTES_MAX, BODY_TIMEOUT).await else {
+        return json_response(StatusCode::BAD_REQUEST, "{}");
+    };
+    match parse_predict(&body, InputType::Floats, Some(FEATURES), limits) {
+        Ok(parsed) if !parsed.rows.is_empty() => json_response(StatusCode::OK, CONSTANT),
+        _ => json_response(StatusCode::BAD_REQUEST, "{}"),
+    }
+}

@@ -1,0 +1,98 @@
+//! Child processes of a bench: started, read, weighed, ended.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+/// Kernel ticks a second in `/proc/PID/stat`, on every Linux that this runs on.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A child that is killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Process {
+    /// Starts `command` with its standard output read by this process.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(command: &mut Command) -> Result<Process> {
+        let what = format!("cannot start {}", command.get_program().display());
+        let mut child = command.stdout(Stdio::piped()).spawn().context(what)?;
+        let lines = BufReader::new(child.stdout.take().context("standard output is piped")?);
+        Ok(Process { child, lines })
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line that it prints, as JSON.
+    ///
+    /// # Errors
+    /// If it ends, or prints something else.
+    pub fn json_line(&mut self) -> Result<serde_json::Value> {
+        let mut line = String::new();
+        if self.lines.read_line(&mut line)? == 0 {
+            bail!("the process ended before it was ready");
+        }
+        serde_json::from_str(&line).with_context(|| format!("not JSON: {line}"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// User and system time that a process has used, its threads together.
+///
+/// # Errors
+/// If there is no such process.
+pub fn cpu_time(pid: u32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("no process {pid}"))?;
+    // Fields are counted after the name in parentheses, which may hold anything.
+    let rest = stat.rsplit_once(')').context("malformed stat")?.1;
+    let ticks = rest.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.map(|field| field.parse::<u64>().unwrap_or(0)).sum();
+    Ok(Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND))
+}
+
+/// A size in `/proc/PID/status`, such as `RssAnon`, in bytes.
+///
+/// # Errors
+/// If there is no such process or line.
+pub fn memory(pid: u32, line: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("no process {pid}"))?;
+    let of_line = |text: &str| text.strip_prefix(line)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
+    let kilobytes = status.lines().find_map(of_line);
+    Ok(1024 * kilobytes.with_context(|| format!("no {line} in the status of {pid}"))?)
+}
+
+/// The `skysail` binary built beside the running bench, unless another is given.
+///
+/// # Errors
+/// If it is not there.
+pub fn skysail(given: Option<PathBuf>) -> Result<PathBuf> {
+    let path = match given {
+        Some(path) => path,
+        None => std::env::current_exe()?.with_file_name("skysail"),
+    };
+    if !path.exists() {
+        bail!("{} is not there; run `cargo build --release` first, or give --skysail", path.display());
+    }
+    Ok(path)
+}

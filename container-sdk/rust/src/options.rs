@@ -1,0 +1,176 @@
+//! How a container is started: flags, and environment variables of the same names.
+
+use std::path::PathBuf;
+
+use skysail_rpc::limits::{NAME_BYTES_MAX, SLOTS_MAX, TOKEN_BYTES_MAX};
+
+use crate::{Ctx, StartError};
+
+/// Batches in flight unless the options say otherwise: one computing, one on its way.
+const SLOTS_DEFAULT: u16 = 2;
+
+/// How a container is started.
+///
+/// Flatten it into a `clap` command of your own to add options; that command must
+/// `disable_version_flag`, because `--version` names the model's version here.
+#[derive(Clone, Debug, clap::Args)]
+#[non_exhaustive]
+pub struct Options {
+    /// The front end to join: ipc://PATH or tcp://ADDRESS:PORT
+    #[arg(long, env = "SKYSAIL_RPC", value_name = "ENDPOINT")]
+    pub rpc: Option<String>,
+    /// Name of the model
+    #[arg(long, env = "SKYSAIL_MODEL", value_name = "NAME")]
+    pub model: Option<String>,
+    /// Version of the model
+    #[arg(long, env = "SKYSAIL_VERSION", value_name = "NAME")]
+    pub version: Option<String>,
+    /// File with the join token, which a front end asks for over tcp
+    #[arg(long, env = "SKYSAIL_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Batches that the front end may have in flight here
+    #[arg(long, env = "SKYSAIL_SLOTS", value_name = "N", default_value_t = SLOTS_DEFAULT,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(SLOTS_MAX)))]
+    pub slots: u16,
+    /// Directory of the model's files
+    #[arg(long, env = "SKYSAIL_MODEL_PATH", value_name = "DIR", default_value = ".")]
+    pub path: PathBuf,
+    /// Check the model without a front end, then exit
+    #[arg(long)]
+    pub selftest: bool,
+    /// Print the result of --selftest as JSON
+    #[arg(long, requires = "selftest")]
+    pub json: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            rpc: None,
+            model: None,
+            version: None,
+            token_file: None,
+            slots: SLOTS_DEFAULT,
+            path: PathBuf::from("."),
+            selftest: false,
+            json: false,
+        }
+    }
+}
+
+/// What the hello says of the container, besides its schema.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) model: String,
+    pub(crate) version: String,
+    pub(crate) slots: u16,
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl Options {
+    /// For a container of `model` and `version` that is driven by code, not by flags.
+    #[must_use]
+    pub fn named(model: &str, version: &str) -> Self {
+        let (model, version) = (Some(model.to_owned()), Some(version.to_owned()));
+        Options { model, version, ..Options::default() }
+    }
+
+    /// The endpoint to join.
+    pub(crate) fn endpoint(&self) -> Result<&str, StartError> {
+        let (option, variable, what) = ("--rpc", "SKYSAIL_RPC", "the front end to join");
+        self.rpc.as_deref().ok_or(StartError::Missing { option, variable, what })
+    }
+
+    pub(crate) fn identity(&self) -> Result<Identity, StartError> {
+        let model = name("--model", "SKYSAIL_MODEL", "the model", self.model.as_deref())?;
+        let what = "the version of the model";
+        let version = name("--version", "SKYSAIL_VERSION", what, self.version.as_deref())?;
+        let identity = Identity {
+            model: model.to_owned(),
+            version: version.to_owned(),
+            slots: self.slots,
+            token_file: self.token_file.clone(),
+        };
+        identity.token().map(|_| identity)
+    }
+
+    /// The context of the model's calls.
+    pub(crate) fn ctx(&self) -> Ctx {
+        let ctx = Ctx::new(&self.path);
+        match (&self.model, &self.version) {
+            (Some(model), Some(version)) => ctx.named(model, version),
+            _ => ctx,
+        }
+    }
+}
+
+impl Identity {
+    /// The join token, without the white space around it; empty if no file is named.
+    pub(crate) fn token(&self) -> Result<Vec<u8>, StartError> {
+        let Some(path) = &self.token_file else { return Ok(Vec::new()) };
+        let read = std::fs::read(path);
+        let token = read.map_err(|source| StartError::Token { path: path.clone(), source })?;
+        let token = token.trim_ascii().to_vec();
+        if token.len() > TOKEN_BYTES_MAX {
+            let (path, bytes, limit) = (path.clone(), token.len(), TOKEN_BYTES_MAX);
+            return Err(StartError::TokenLength { path, bytes, limit });
+        }
+        Ok(token)
+    }
+}
+
+/// The value of a naming option, if it is given and a name.
+fn name<'a>(
+    option: &'static str,
+    variable: &'static str,
+    what: &'static str,
+    value: Option<&'a str>,
+) -> Result<&'a str, StartError> {
+    let name = value.ok_or(StartError::Missing { option, variable, what })?;
+    let rest = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let valid = name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.bytes().all(rest);
+    if valid && name.len() <= NAME_BYTES_MAX {
+        return Ok(name);
+    }
+    let name = name.chars().take(80).collect();
+    Err(StartError::Name { option, name, limit: NAME_BYTES_MAX })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error<T: std::fmt::Debug>(result: Result<T, StartError>) -> String {
+        result.expect_err("wrong").to_string()
+    }
+
+    #[test]
+    fn says_which_option_is_missing_and_what_it_is_for() {
+        let told = "--model (or SKYSAIL_MODEL) is not given: it names the model; --help shows an example";
+        assert_eq!(error(Options::default().identity()), told);
+        let told = error(Options::named("m", "1").endpoint().map(drop));
+        assert!(told.starts_with("--rpc (or SKYSAIL_RPC) is not given"), "{told}");
+    }
+
+    #[test]
+    fn refuses_what_is_no_name() {
+        for wrong in ["", "-m", "a b", "é", &"x".repeat(64)] {
+            assert!(error(Options::named(wrong, "1").identity()).contains("is not a name"));
+            assert!(error(Options::named("m", wrong).identity()).contains("--version '"));
+        }
+        Options::named("digits-linear", "1.0_b").identity().expect("names");
+    }
+
+    #[test]
+    fn reads_the_token_without_the_line_end() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("join.token");
+        let options = Options { token_file: Some(path.clone()), ..Options::named("m", "1") };
+        assert!(error(options.identity()).starts_with("cannot read the join token"));
+        std::fs::write(&path, "secret\n").expect("written");
+        let identity = options.identity().expect("a token");
+        assert_eq!(identity.token().expect("read"), b"secret");
+        std::fs::write(&path, "x".repeat(300)).expect("written");
+        assert!(error(options.identity()).ends_with("has 300 bytes, at most 256 allowed"));
+    }
+}

@@ -1,0 +1,317 @@
+//! Where a model writes its answers, prepared from the signature.
+//!
+//! A tensor whose rows are all alike is one zeroed buffer, written in place. Where rows have
+//! their own shape, and for texts, rows are pushed one by one. A row can also fail on its own.
+//!
+//! # Invariants
+//! - What [`Outputs::finish`] gives has as many rows as the batch in every tensor, and the
+//!   types and shapes of the signature; anything else is an error that names the tensor.
+//! - No more than one message's bytes are allocated for tensors of one shape.
+//!
+//! # Cost
+//! One zeroed allocation a fixed tensor, sent without a copy. A pushed row is copied twice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skysail_rpc::limits::{HEADER_BYTES_MAX, MESSAGE_BYTES_MAX};
+use skysail_rpc::message::{Part, PartKind, RowError};
+use skysail_rpc::payload::PayloadBuf;
+use skysail_rpc::tensor::columns_from_parts;
+use skysail_rpc::{Cell, Column, ColumnBuilder, Element, Payload, Schema, TensorSpec};
+
+use crate::TensorError;
+use crate::batch::{Key, find};
+
+type Result<T> = std::result::Result<T, TensorError>;
+
+/// Bytes of all outputs of one batch.
+const OUTPUT_BYTES_MAX: usize = MESSAGE_BYTES_MAX - HEADER_BYTES_MAX;
+/// Bytes that the failed rows of one batch may take in the header of its reply.
+const ROW_ERROR_BYTES_MAX: usize = 32 << 10;
+/// Bytes of a row error in the header, besides its text and with that text's padding.
+const ROW_ERROR_OVERHEAD_BYTES: usize = 24;
+/// A row error is not cut to less text than this.
+const ROW_ERROR_TEXT_BYTES_MIN: usize = 40;
+
+const _: () = assert!(2 * ROW_ERROR_BYTES_MAX <= HEADER_BYTES_MAX);
+
+/// The output tensors of one batch.
+#[derive(Debug)]
+pub struct Outputs {
+    rows: usize,
+    schema: Arc<Schema>,
+    sinks: Vec<Sink>,
+    failed: BTreeMap<usize, String>,
+}
+
+#[derive(Debug)]
+enum Sink {
+    InPlace(PayloadBuf),
+    RowWise { builder: ColumnBuilder, pushed: usize },
+}
+
+impl Outputs {
+    /// Room for the outputs of `rows` rows.
+    pub(crate) fn new(rows: usize, schema: Arc<Schema>) -> Result<Self> {
+        let row_bytes: usize = schema.outputs.iter().filter_map(TensorSpec::row_bytes).sum();
+        let (bytes, limit) = (row_bytes.saturating_mul(rows), OUTPUT_BYTES_MAX);
+        if bytes > limit {
+            return Err(TensorError::TooLarge { bytes, limit });
+        }
+        let sink = |spec: &TensorSpec| match spec.row_bytes() {
+            Some(bytes) => Sink::InPlace(PayloadBuf::zeroed(bytes * rows)),
+            None => Sink::RowWise { builder: ColumnBuilder::new(spec, rows), pushed: 0 },
+        };
+        let sinks = schema.outputs.iter().map(sink).collect();
+        Ok(Outputs { rows, schema, sinks, failed: BTreeMap::new() })
+    }
+
+    /// Rows to answer.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// All elements of a tensor whose rows are alike, to write: `[rows, …]`, contiguous and
+    /// zero at first. Booleans are written as `u8`, `f16` and `bf16` as the bits in a `u16`.
+    ///
+    /// # Errors
+    /// If the signature has no such output, it holds other elements, or its rows differ.
+    pub fn tensor_mut<T: Element>(&mut self, key: impl Key) -> Result<&mut [T]> {
+        let (spec, sink) = find_sink(&self.schema, &mut self.sinks, key)?;
+        check_type::<T>(spec)?;
+        match sink {
+            Sink::InPlace(buf) => Ok(buf.as_mut_slice().expect("whole elements were allocated")),
+            Sink::RowWise { .. } => Err(TensorError::RowWise { tensor: spec.name.clone() }),
+        }
+    }
+
+    /// [`Self::tensor_mut`] of `f32`.
+    ///
+    /// # Errors
+    /// As [`Self::tensor_mut`].
+    pub fn f32_mut(&mut self, key: impl Key) -> Result<&mut [f32]> {
+        self.tensor_mut(key)
+    }
+
+    /// Writes all elements of a tensor whose rows are alike, for results that a library
+    /// returns in memory of its own.
+    ///
+    /// # Errors
+    /// As [`Self::tensor_mut`], and if there are more or fewer elements than the batch needs.
+    pub fn set<T: Element>(&mut self, key: impl Key, elements: &[T]) -> Result<()> {
+        let rows = self.rows;
+        let target = self.tensor_mut(key)?;
+        let (found, expected) = (elements.len(), target.len());
+        if found == expected {
+            target.copy_from_slice(elements);
+            return Ok(());
+        }
+        let tensor = self.schema.outputs[self.index(key)?].name.clone();
+        Err(TensorError::Length { tensor, found, rows, row_elements: expected / rows })
+    }
+
+    /// Answers the next row of a tensor with one variable dimension. A failed row takes none.
+    ///
+    /// # Errors
+    /// If the signature has no such output, or the row does not fit it.
+    pub fn push<T: Element>(&mut self, key: impl Key, elements: &[T]) -> Result<()> {
+        let spec = &self.schema.outputs[self.index(key)?];
+        check_type::<T>(spec)?;
+        let mut buf = PayloadBuf::default();
+        buf.spare_mut::<T>(elements.len())[..elements.len()].copy_from_slice(elements);
+        buf.advance::<T>(elements.len());
+        let cell = Cell::variable(buf.freeze(), only_dim(spec, elements.len()));
+        self.push_cell(key, &cell)
+    }
+
+    /// Answers the next row of a tensor of one text a row. A failed row takes none.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn push_str(&mut self, key: impl Key, text: &str) -> Result<()> {
+        self.push_strings(key, [text])
+    }
+
+    /// Answers the next row of a tensor of texts or byte strings. A failed row takes none.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn push_strings<S: AsRef<[u8]>>(
+        &mut self,
+        key: impl Key,
+        strings: impl IntoIterator<Item = S>,
+    ) -> Result<()> {
+        let spec = &self.schema.outputs[self.index(key)?];
+        if spec.datatype.width().is_some() {
+            return Err(mismatch(spec, "string"));
+        }
+        let strings: Vec<S> = strings.into_iter().collect();
+        let dims = only_dim(spec, strings.len());
+        let cell = Cell::strings(strings.iter().map(AsRef::as_ref), dims)?;
+        self.push_cell(key, &cell)
+    }
+
+    /// Answers the next row of any tensor whose rows have their own shape. A failed row takes
+    /// none.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn push_cell(&mut self, key: impl Key, cell: &Cell) -> Result<()> {
+        let (spec, sink) = find_sink(&self.schema, &mut self.sinks, key)?;
+        let Sink::RowWise { builder, pushed } = sink else {
+            return Err(TensorError::InPlace { tensor: spec.name.clone() });
+        };
+        skip_failed(spec, builder, pushed, &self.failed);
+        cell.check(spec).map_err(|source| TensorError::Row { row: *pushed, source })?;
+        // Rows past the batch are only counted: `finish` refuses them.
+        if *pushed < self.rows {
+            builder.push(cell);
+        }
+        *pushed += 1;
+        Ok(())
+    }
+
+    /// Fails `row`, counted from 0, with a message for whoever asked; the other rows stand.
+    /// What is written for the row is not used. The first message of a row stays.
+    pub fn fail_row(&mut self, row: usize, message: impl Into<String>) {
+        self.failed.entry(row).or_insert_with(|| message.into());
+    }
+
+    /// The columns and the failed rows.
+    pub(crate) fn finish(mut self) -> Result<(Vec<Column>, Vec<RowError>)> {
+        let rows = self.rows;
+        if let Some((row, _)) = self.failed.last_key_value().filter(|(row, _)| **row >= rows) {
+            return Err(TensorError::RowRange { row: *row, rows });
+        }
+        let sinks = std::mem::take(&mut self.sinks);
+        let specs = self.schema.outputs.iter();
+        let columns: Vec<Column> = specs
+            .zip(sinks)
+            .map(|(spec, sink)| finish_column(spec, sink, rows, &self.failed))
+            .collect::<Result<_>>()?;
+        let (bytes, limit) = (columns.iter().map(column_bytes).sum(), OUTPUT_BYTES_MAX);
+        if bytes > limit {
+            return Err(TensorError::TooLarge { bytes, limit });
+        }
+        Ok((columns, row_errors(self.failed)))
+    }
+
+    fn index(&self, key: impl Key) -> Result<usize> {
+        find("output", &self.schema.outputs, key)
+    }
+}
+
+/// Why no row of the batch is answered, if too many failed for one reply to name them all.
+pub(crate) fn too_many_errors(row_errors: &[RowError], rows: usize) -> Option<String> {
+    let text_bytes = (ROW_ERROR_BYTES_MAX / row_errors.len().max(1))
+        .saturating_sub(ROW_ERROR_OVERHEAD_BYTES);
+    let first = row_errors.first().filter(|_| text_bytes < ROW_ERROR_TEXT_BYTES_MIN)?;
+    let (count, row, error) = (row_errors.len(), first.row, &first.error);
+    Some(format!("{count} of {rows} rows failed, row {row} first: {error}"))
+}
+
+/// Ascending; the texts are cut so that all of them fit into the header of the reply.
+fn row_errors(failed: BTreeMap<usize, String>) -> Vec<RowError> {
+    let text_bytes = (ROW_ERROR_BYTES_MAX / failed.len().max(1))
+        .saturating_sub(ROW_ERROR_OVERHEAD_BYTES)
+        .max(ROW_ERROR_TEXT_BYTES_MIN);
+    let error = |(row, mut error): (usize, String)| {
+        error.truncate(error.floor_char_boundary(text_bytes));
+        RowError { row: u32::try_from(row).unwrap_or(u32::MAX), error }
+    };
+    failed.into_iter().map(error).collect()
+}
+
+fn finish_column(
+    spec: &TensorSpec,
+    sink: Sink,
+    rows: usize,
+    failed: &BTreeMap<usize, String>,
+) -> Result<Column> {
+    match sink {
+        Sink::InPlace(buf) => in_place_column(spec, buf, rows),
+        Sink::RowWise { mut builder, mut pushed } => {
+            skip_failed(spec, &mut builder, &mut pushed, failed);
+            if pushed != rows {
+                let tensor = spec.name.clone();
+                return Err(TensorError::Rows { tensor, found: pushed, rows });
+            }
+            Ok(builder.finish())
+        }
+    }
+}
+
+fn in_place_column(spec: &TensorSpec, buf: PayloadBuf, rows: usize) -> Result<Column> {
+    let shape = std::iter::once(i64::try_from(rows).unwrap_or(i64::MAX));
+    let part = Part {
+        tensor: 0,
+        kind: PartKind::Data,
+        datatype: spec.datatype,
+        shape: shape.chain(spec.dims.iter().copied()).collect(),
+        payload: buf.freeze(),
+    };
+    let mut columns = columns_from_parts(std::slice::from_ref(spec), rows, &[part])?;
+    Ok(columns.pop().expect("one column a spec"))
+}
+
+fn column_bytes(column: &Column) -> usize {
+    column.parts(0).map(|part| part.payload.len()).sum()
+}
+
+/// Fills the failed rows that come next with empty ones.
+fn skip_failed(
+    spec: &TensorSpec,
+    builder: &mut ColumnBuilder,
+    pushed: &mut usize,
+    failed: &BTreeMap<usize, String>,
+) {
+    while failed.contains_key(pushed) {
+        builder.push(&empty_row(spec));
+        *pushed += 1;
+    }
+}
+
+/// The smallest row that `spec` allows.
+fn empty_row(spec: &TensorSpec) -> Cell {
+    let dims = smallvec::smallvec![0; spec.variable_dims()];
+    let texts = if spec.datatype.width().is_none() { spec.row_elements().unwrap_or(0) } else { 0 };
+    if texts == 0 {
+        return Cell::variable(Payload::default(), dims);
+    }
+    Cell::strings(std::iter::repeat_n(&[][..], texts), dims).expect("empty texts are short")
+}
+
+/// The size of the one variable dimension of a row of `elements`; none if there is not one.
+fn only_dim(spec: &TensorSpec, elements: usize) -> smallvec::SmallVec<[u32; 2]> {
+    if spec.variable_dims() != 1 {
+        return smallvec::SmallVec::new();
+    }
+    let fixed: usize = spec.dims.iter().filter_map(|dim| usize::try_from(*dim).ok()).product();
+    smallvec::smallvec![u32::try_from(elements / fixed).unwrap_or(u32::MAX)]
+}
+
+fn find_sink<'a>(
+    schema: &'a Schema,
+    sinks: &'a mut [Sink],
+    key: impl Key,
+) -> Result<(&'a TensorSpec, &'a mut Sink)> {
+    let index = find("output", &schema.outputs, key)?;
+    Ok((&schema.outputs[index], &mut sinks[index]))
+}
+
+fn check_type<T: Element>(spec: &TensorSpec) -> Result<()> {
+    if T::shows(spec.datatype) {
+        return Ok(());
+    }
+    Err(mismatch(spec, std::any::type_name::<T>()))
+}
+
+fn mismatch(spec: &TensorSpec, asked: &'static str) -> TensorError {
+    let (tensor, found) = (spec.name.clone(), spec.datatype);
+    TensorError::Type { side: "output", tensor, found, asked }
+}
+
+#[cfg(test)]
+mod tests;

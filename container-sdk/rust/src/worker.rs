@@ -1,0 +1,244 @@
+//! A loaded model and what it takes to answer one batch with it.
+//!
+//! # Invariants
+//! - An error or a panic of the model fails the batch at hand and nothing else.
+//! - An [`Answer`] has the rows, types and shapes that the signature says.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use skysail_rpc::limits::MESSAGE_BYTES_MAX;
+use skysail_rpc::message::RowError;
+use skysail_rpc::{Cell, Column, Schema, TensorSpec};
+
+use crate::error::causes;
+use crate::outputs::{Outputs, too_many_errors};
+use crate::{Batch, Ctx, Model, Result, StartError, synth};
+
+/// A loaded model that answers batches, without a front end.
+///
+/// This is what the container runs, and what an author's own tests may drive:
+///
+/// ```
+/// # use skysail_container::{Batch, Ctx, Model, Outputs, Result, Signature, Worker};
+/// # struct Twice;
+/// # impl Model for Twice {
+/// #     fn signature() -> Signature { Signature::new().input("x", "f32").output("y", "f32") }
+/// #     fn load(_: &Ctx) -> Result<Self> { Ok(Twice) }
+/// #     fn predict(&mut self, batch: &Batch, out: &mut Outputs, _: &Ctx) -> Result<()> {
+/// #         out.f32_mut("y")?.iter_mut().zip(batch.f32("x")?).for_each(|(y, x)| *y = 2.0 * x);
+/// #         Ok(())
+/// #     }
+/// # }
+/// use skysail_container::{Cell, Payload};
+/// let mut worker = Worker::<Twice>::load(Ctx::new(".")).expect("loads");
+/// let rows = [[Cell::fixed(Payload::copy_from_slice(&1.5_f32.to_le_bytes()))]];
+/// let answer = worker.predict_rows(&rows).expect("answers");
+/// assert_eq!(answer.columns[0].as_slice(), Some(&[3.0_f32][..]));
+/// ```
+#[derive(Debug)]
+pub struct Worker<M> {
+    model: M,
+    ctx: Ctx,
+    schema: Arc<Schema>,
+    max_batch: usize,
+}
+
+/// What a model said to one batch.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The output tensors, in the order of the signature.
+    pub columns: Vec<Column>,
+    /// Rows that failed on their own, ascending; their outputs mean nothing.
+    pub row_errors: Vec<RowError>,
+    /// Time inside the model.
+    pub compute: Duration,
+}
+
+impl<M: Model> Worker<M> {
+    /// Loads the model. It is not warmed up yet.
+    ///
+    /// # Errors
+    /// If the signature is not valid, or the model fails or panics.
+    pub fn load(ctx: Ctx) -> Result<Self, StartError> {
+        let (schema, max_batch) = M::signature().build()?;
+        let model = guarded(|| M::load(&ctx)).map_err(StartError::Load)?;
+        Ok(Worker { model, ctx, schema: Arc::new(schema), max_batch })
+    }
+
+    /// Warms the model up.
+    ///
+    /// # Errors
+    /// If the model fails or panics.
+    pub fn warm_up(&mut self) -> Result<(), StartError> {
+        guarded(|| self.model.warm_up(&self.ctx)).map_err(StartError::WarmUp)
+    }
+
+    /// The model's tensors.
+    #[must_use]
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// The most rows of a batch.
+    #[must_use]
+    pub fn max_batch(&self) -> usize {
+        self.max_batch
+    }
+
+    /// Answers a batch given as rows, each with one cell an input tensor, without a deadline.
+    ///
+    /// # Errors
+    /// Why the whole batch failed: a row that does not fit the signature, no rows or more than
+    /// the most, or what the model said.
+    pub fn predict_rows<R: AsRef<[Cell]>>(&mut self, rows: &[R]) -> Result<Answer, String> {
+        if rows.is_empty() || rows.len() > self.max_batch {
+            return Err(format!("{} rows, 1 to {} allowed", rows.len(), self.max_batch));
+        }
+        let columns = self.columns(rows)?;
+        self.predict(rows.len(), columns, None)
+    }
+
+    /// Answers a batch of checked columns.
+    ///
+    /// # Errors
+    /// Why the whole batch failed.
+    pub(crate) fn predict(
+        &mut self,
+        rows: usize,
+        columns: Vec<Column>,
+        deadline: Option<Instant>,
+    ) -> Result<Answer, String> {
+        let batch = Batch::new(rows, Arc::clone(&self.schema), columns);
+        let mut out = Outputs::new(rows, Arc::clone(&self.schema)).map_err(|e| causes(&e))?;
+        self.ctx.set_deadline(deadline);
+        let begin = Instant::now();
+        let said = guarded(|| self.model.predict(&batch, &mut out, &self.ctx));
+        let compute = begin.elapsed();
+        self.ctx.set_deadline(None);
+        said?;
+        let (columns, row_errors) = out.finish().map_err(|error| causes(&error))?;
+        match too_many_errors(&row_errors, rows) {
+            Some(error) => Err(error),
+            None => Ok(Answer { columns, row_errors, compute }),
+        }
+    }
+
+    fn columns<R: AsRef<[Cell]>>(&self, rows: &[R]) -> Result<Vec<Column>, String> {
+        let specs = &self.schema.inputs;
+        for (index, row) in rows.iter().enumerate() {
+            let cells = row.as_ref();
+            if cells.len() != specs.len() {
+                let (found, expected) = (cells.len(), specs.len());
+                return Err(format!("row {index} has {found} cells, {expected} expected"));
+            }
+            let checked = cells.iter().zip(specs).try_for_each(|(cell, spec)| cell.check(spec));
+            checked.map_err(|error| format!("row {index} does not fit: {error}"))?;
+        }
+        let column = |(index, spec)| synth::column(spec, rows.iter().map(|r| &r.as_ref()[index]));
+        Ok(specs.iter().enumerate().map(column).collect())
+    }
+}
+
+/// The default of [`Model::warm_up`].
+pub(crate) fn warm_up_with_zeros<M: Model>(model: &mut M, ctx: &Ctx) -> Result<()> {
+    let (schema, max_batch) = M::signature().build()?;
+    let schema = Arc::new(schema);
+    let zeros: Vec<Cell> = schema.inputs.iter().map(synth::zero_row).collect();
+    let row_bytes = zeros.iter().map(Cell::weight).sum::<usize>();
+    // A larger batch than one message holds never comes.
+    let rows_max = max_batch.min((MESSAGE_BYTES_MAX / row_bytes).max(1));
+    for rows in [1, rows_max] {
+        let column = |(spec, zero): (&TensorSpec, &Cell)| {
+            synth::column(spec, std::iter::repeat_n(zero, rows))
+        };
+        let columns = schema.inputs.iter().zip(&zeros).map(column).collect();
+        let batch = Batch::new(rows, Arc::clone(&schema), columns);
+        let mut out = Outputs::new(rows, Arc::clone(&schema))?;
+        model.predict(&batch, &mut out, ctx)?;
+        out.finish()?;
+    }
+    Ok(())
+}
+
+/// Calls the author's code; an error or a panic becomes its message.
+fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T, String> {
+    // The model's state after a panic is the author's, as `Model` says.
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(causes(&*error)),
+        Err(panic) => Err(format!("the model panicked: {}", panic_text(&*panic))),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Signature;
+    use skysail_rpc::Payload;
+
+    /// Does what the first byte of the batch says.
+    struct Moody;
+
+    impl Model for Moody {
+        fn signature() -> Signature {
+            Signature::new().input("x", "u8").output("y", "u8").max_batch(4)
+        }
+
+        fn load(_: &Ctx) -> Result<Self> {
+            Ok(Moody)
+        }
+
+        fn predict(&mut self, batch: &Batch, out: &mut Outputs, _: &Ctx) -> Result<()> {
+            let mood = batch.tensor::<u8>("x")?;
+            match mood[0] {
+                1 => return Err("not today".into()),
+                2 => panic!("mood {}", mood[0]),
+                3 => out.fail_row(1, "this one"),
+                _ => {}
+            }
+            Ok(out.set("y", mood)?)
+        }
+    }
+
+    fn worker() -> Worker<Moody> {
+        Worker::load(Ctx::new(".")).expect("loads")
+    }
+
+    fn rows(moods: &[u8]) -> Vec<[Cell; 1]> {
+        let row = |mood| [Cell::fixed(Payload::copy_from_slice(&[mood]))];
+        moods.iter().copied().map(row).collect()
+    }
+
+    #[test]
+    fn an_error_or_a_panic_costs_its_batch_only() {
+        let mut worker = worker();
+        worker.warm_up().expect("zeros are fine");
+        let mut error = |moods: &[u8]| worker.predict_rows(&rows(moods)).expect_err("fails");
+        assert_eq!(error(&[1]), "not today");
+        assert_eq!(error(&[2]), "the model panicked: mood 2");
+        let answer = worker.predict_rows(&rows(&[0, 9, 8])).expect("as before");
+        assert_eq!(answer.columns[0].as_slice(), Some(&[0_u8, 9, 8][..]));
+        let answer = worker.predict_rows(&rows(&[3, 9])).expect("one row of two");
+        assert_eq!(answer.row_errors, [RowError { row: 1, error: "this one".into() }]);
+    }
+
+    #[test]
+    fn rows_that_do_not_fit_never_reach_the_model() {
+        let mut worker = worker();
+        let mut error = |rows: &[Vec<Cell>]| worker.predict_rows(rows).expect_err("refused");
+        assert_eq!(error(&[]), "0 rows, 1 to 4 allowed");
+        assert_eq!(error(&vec![vec![]; 5]), "5 rows, 1 to 4 allowed");
+        assert_eq!(error(&[vec![]]), "row 0 has 0 cells, 1 expected");
+        let long = Cell::fixed(Payload::copy_from_slice(&[1, 2]));
+        let told = "row 0 does not fit: tensor 'x' has 2 bytes, 1 expected";
+        assert_eq!(error(&[vec![long]]), told);
+    }
+}

@@ -1,0 +1,44 @@
+//! What the handlers share: the data plane, the control plane, and what the front end is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+use skysail_control::Control;
+use skysail_engine::Engine;
+
+use crate::query_ids::QueryIds;
+
+/// A running front end, as its handlers see it.
+#[derive(Debug)]
+pub struct Frontend {
+    /// The data plane.
+    pub engine: Engine,
+    /// The control plane.
+    pub control: Arc<Control>,
+    /// Numbers of queries.
+    pub query_ids: QueryIds,
+    /// Where it listens and what it is.
+    pub about: About,
+    /// Where the logs of deployed replicas are.
+    pub log_dir: std::path::PathBuf,
+    /// Largest JSON body of a query.
+    pub body_bytes_max: usize,
+}
+
+/// Where a front end listens and what it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct About {
+    /// Its process.
+    pub pid: u32,
+    /// Where queries go.
+    pub query: SocketAddr,
+    /// Where it is managed.
+    pub management: SocketAddr,
+    /// Where containers connect.
+    pub rpc: Vec<String>,
+    /// Its version.
+    pub version: String,
+    /// `loopback`: only this machine may connect; `none`: anybody may, by the operator's word.
+    pub auth: &'static str,
+}

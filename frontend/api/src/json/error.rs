@@ -1,0 +1,173 @@
+//! What is wrong with a body: the member, the element and the offset, in Clipper's words.
+//!
+//! `Display` gives the `<what>` that Clipper puts into its answer; [`JsonError::cause`] the whole
+//! `cause`. Clipper's own sentences are kept to the letter, missing spaces included, since they
+//! are part of its contract.
+
+use std::fmt;
+
+/// Why a body is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonError {
+    /// What is wrong.
+    pub kind: JsonErrorKind,
+    /// The member that it is wrong with, unless it is the body itself.
+    pub field: Option<Field>,
+    /// The element of that member's vector.
+    pub element: Option<usize>,
+    /// The byte of the body at which it was noticed.
+    pub offset: usize,
+}
+
+/// What can be wrong with a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JsonErrorKind {
+    /// The body is JSON, but no object.
+    NotObject,
+    /// Neither `input` nor `input_batch` is there.
+    NoInput,
+    /// The body is not JSON.
+    Syntax(&'static str),
+    /// A member appears twice.
+    Duplicate,
+    /// A member has another type; both as Clipper calls them (`Array`, `String`).
+    Type {
+        /// What it must be.
+        expected: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// An element of a vector has another type.
+    ElementType {
+        /// What it must be: `int`, `float` or `double`.
+        expected: &'static str,
+        /// What it is, as Clipper calls it.
+        found: &'static str,
+    },
+    /// A number that its element type cannot hold.
+    Range {
+        /// The number, shortened.
+        number: String,
+        /// `int`, `float` or `double`.
+        expected: &'static str,
+    },
+    /// A number with a fraction or an exponent, where integers are asked for.
+    NotInteger {
+        /// The number, shortened.
+        number: String,
+    },
+    /// A string that is not base64.
+    NotBase64,
+    /// More of something than allowed.
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much is allowed.
+        limit: usize,
+    },
+}
+
+/// A member of the predict body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// `input`.
+    Input,
+    /// `input_batch` as a whole.
+    Batch,
+    /// One vector of `input_batch`.
+    Row(usize),
+    /// `version`.
+    Version,
+}
+
+impl JsonError {
+    /// An error that belongs to no member (yet).
+    pub(super) fn at(offset: usize, kind: JsonErrorKind) -> JsonError {
+        JsonError {
+            kind,
+            field: None,
+            element: None,
+            offset,
+        }
+    }
+
+    /// The same error, in `field`.
+    pub(super) fn within(mut self, field: Field) -> JsonError {
+        self.field = Some(field);
+        self
+    }
+
+    /// The text of the answer's `cause`.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        const SCHEMA: &str =
+            "\n  {\n   \"input\" := [double] | [int] | [string] | [byte] | [float],\n  }\n";
+        match self.kind {
+            JsonErrorKind::NotObject => self.to_string(),
+            _ => format!("Error parsing JSON: {self}. Expected JSON schema: {SCHEMA}"),
+        }
+    }
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let field = self.field;
+        match &self.kind {
+            JsonErrorKind::NotObject => f.write_str("JSON schema invalid")?,
+            JsonErrorKind::NoInput => {
+                f.write_str("JSON object does not have required keys input or input_batch")?;
+            }
+            JsonErrorKind::Syntax(what) => write!(f, "JSON parse error: {what}")?,
+            JsonErrorKind::Duplicate => write!(f, "JSON key {} appears twice", Place(field))?,
+            JsonErrorKind::Type { expected, found } => {
+                let key = Place(field);
+                write!(
+                    f,
+                    "Type mismatch! JSON key {key} expected type {expected}but found type {found}"
+                )?;
+            }
+            JsonErrorKind::ElementType { expected, found } => {
+                write!(f, "Array input of type {found} is not of type {expected}")?;
+            }
+            JsonErrorKind::Range { number, expected } => {
+                write!(f, "{number} is out of range for type {expected}")?;
+            }
+            JsonErrorKind::NotInteger { number } => write!(f, "{number} is not an integer")?,
+            JsonErrorKind::NotBase64 => write!(f, "{} is not a base64 string", Place(field))?,
+            JsonErrorKind::Limit { what, limit } => write!(f, "{what}, at most {limit} allowed")?,
+        }
+        if let Some(element) = self.element {
+            write!(f, ", element {element} of {}", Place(field))?;
+        }
+        match self.kind {
+            JsonErrorKind::Syntax(_) => write!(f, " (offset {})", self.offset),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for JsonError {}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Field::Input => f.write_str("input"),
+            Field::Batch => f.write_str("input_batch"),
+            Field::Row(index) => write!(f, "input_batch[{index}]"),
+            Field::Version => f.write_str("version"),
+        }
+    }
+}
+
+/// A field in a sentence.
+struct Place(Option<Field>);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(field) => field.fmt(f),
+            None => f.write_str("body"),
+        }
+    }
+}

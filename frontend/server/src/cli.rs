@@ -1,0 +1,182 @@
+//! The verbs that talk to a running front end.
+//!
+//! They use its management API and nothing else, so that whatever they do a script can do too.
+//! Each takes `--json`, which prints the API's own answer; without it they print for people.
+//!
+//! Exit status: 0 done; 1 the front end refused, failed or cannot be reached; 2 the command line is
+//! wrong. [`usage`] and [`report`] keep to it for all other verbs too.
+
+mod applications;
+mod client;
+mod deployments;
+mod models;
+mod parse;
+mod predict;
+mod render;
+mod status;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use skysail_api::Frontend;
+
+use client::{CliError, Client, Where};
+
+/// A verb that talks to a running front end.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Register applications, and link them to models
+    #[command(subcommand, name = "app")]
+    Application(applications::Command),
+    /// Register models and versions, and choose the version that answers
+    #[command(subcommand)]
+    Model(models::Command),
+    /// Have replicas of a version run, and keep them running
+    Deploy(deployments::Deploy),
+    /// Change how many replicas of a version run
+    Scale(deployments::Scale),
+    /// Show the ends of the logs of deployed replicas
+    Logs(deployments::Logs),
+    /// Show what is registered, connected and running
+    Status(status::Status),
+    /// Ask an application for a prediction
+    Predict(predict::Predict),
+}
+
+/// What every verb takes.
+#[derive(Debug, clap::Args)]
+struct Common {
+    #[command(flatten)]
+    place: Where,
+    /// Print the API's JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a verb prints on success.
+struct Printed {
+    /// The API's own answer.
+    json: String,
+    /// The same for people.
+    text: String,
+}
+
+type Outcome = Result<Printed, CliError>;
+
+impl ClientCommand {
+    /// Carries the verb out and prints what came of it.
+    ///
+    /// # Errors
+    /// One for [`report`].
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let common = self.common();
+        let outcome = Client::connect(&common.place).and_then(|client| self.carry_out(&client));
+        let printed = outcome.map_err(|error| match error {
+            CliError::Usage(_) => usage(error),
+            other => other.into(),
+        })?;
+        write_lines(if common.json {
+            &printed.json
+        } else {
+            &printed.text
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn common(&self) -> &Common {
+        match self {
+            ClientCommand::Application(command) => command.common(),
+            ClientCommand::Model(command) => command.common(),
+            ClientCommand::Deploy(command) => &command.common,
+            ClientCommand::Scale(command) => &command.common,
+            ClientCommand::Logs(command) => &command.common,
+            ClientCommand::Status(command) => &command.common,
+            ClientCommand::Predict(command) => &command.common,
+        }
+    }
+
+    fn carry_out(&self, client: &Client) -> Outcome {
+        match self {
+            ClientCommand::Application(command) => command.run(client),
+            ClientCommand::Model(command) => command.run(client),
+            ClientCommand::Deploy(command) => command.run(client),
+            ClientCommand::Scale(command) => command.run(client),
+            ClientCommand::Logs(command) => command.run(client),
+            ClientCommand::Status(command) => command.run(client),
+            ClientCommand::Predict(command) => command.run(client),
+        }
+    }
+}
+
+/// A mistake of the command line, the configuration or the environment.
+#[derive(Debug)]
+struct UsageError(anyhow::Error);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Marks an error as one of the command line, the configuration or the environment.
+pub(crate) fn usage(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    UsageError(error.into()).into()
+}
+
+/// Says in one line what went wrong, and with what status the process is to end.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    let line = format!("{error:#}").replace('\n', " ");
+    // Where stderr is gone there is nobody to tell.
+    let _ = writeln!(io::stderr(), "skysail: {line}");
+    ExitCode::from(status_of(error))
+}
+
+fn status_of(error: &anyhow::Error) -> u8 {
+    if error.is::<UsageError>() { 2 } else { 1 }
+}
+
+/// Prints a text and ends its line.
+pub(crate) fn print(text: &str) {
+    if let Err(error) = write_lines(text) {
+        let _ = writeln!(io::stderr(), "skysail: cannot write to stdout: {error}");
+    }
+}
+
+/// What `skysail status` prints about this front end.
+pub(crate) fn status_text(frontend: &Frontend) -> String {
+    status::text(&skysail_api::management::status(frontend))
+}
+
+/// Prints a text as lines. Where the reader went away, as `head` does, that is no error.
+fn write_lines(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let ending = if text.is_empty() || text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    match write!(out, "{text}{ending}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Names as one segment of a path.
+fn segment(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                out.push(char::from(byte));
+            }
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,367 @@
+//! Where the management API is, and requests to it.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use skysail_load::{Method, Request, Response};
+use thiserror::Error;
+use tokio::runtime::Runtime;
+
+/// Where the API is unless told.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:1338";
+/// The environment variable that says where the API is.
+const VARIABLE: &str = "SKYSAIL_MANAGEMENT";
+/// The file in a data directory that says where the API is.
+const ENDPOINTS_FILE: &str = "endpoints.json";
+/// Time for an answer; a command waits for a disk, a prediction for its application's objective.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How to find the front end.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Where {
+    /// Management API of the front end [env: SKYSAIL_MANAGEMENT] [default: 127.0.0.1:1338]
+    #[arg(long, value_name = "URL|ADDR", conflicts_with = "data_dir")]
+    management: Option<String>,
+    /// Data directory of the front end, to find its management API
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Why a verb was not carried out, in one line.
+#[derive(Debug, Error)]
+pub(super) enum CliError {
+    /// What was asked for cannot be right.
+    #[error("{0}")]
+    Usage(String),
+    /// There is no front end.
+    #[error("{0}")]
+    Absent(String),
+    /// There is no answer.
+    #[error(
+        "cannot reach the front end at {address}: {why}; is `skysail serve` running? \
+         (--management, --data-dir)"
+    )]
+    Unreachable { address: SocketAddr, why: String },
+    /// The front end refused or failed.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// An answer of the API.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// As it came.
+    pub(super) text: String,
+    /// The same, parsed.
+    pub(super) value: Value,
+}
+
+/// Talks to one front end.
+#[derive(Debug)]
+pub(super) struct Client {
+    runtime: Runtime,
+    address: SocketAddr,
+}
+
+impl Client {
+    /// Finds the API; nothing is sent yet.
+    pub(super) fn connect(place: &Where) -> Result<Client, CliError> {
+        let variable = std::env::var(VARIABLE).ok();
+        Client::to(place.address(variable.as_deref())?)
+    }
+
+    /// A client of the API at `address`.
+    pub(super) fn to(address: SocketAddr) -> Result<Client, CliError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime
+            .map_err(|error| CliError::Usage(format!("cannot start an I/O runtime: {error}")))?;
+        Ok(Client { runtime, address })
+    }
+
+    /// `GET /api/v1/PATH`.
+    pub(super) fn get(&self, path: &str) -> Result<Answer, CliError> {
+        self.call(Method::GET, path, None)
+    }
+
+    /// `METHOD /api/v1/PATH` with a JSON body.
+    pub(super) fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, CliError> {
+        let response = self.exchange(method, path, body)?;
+        if response.is_success() {
+            return parsed(self.address, &response);
+        }
+        Err(CliError::Refused(refusal(&response)))
+    }
+
+    /// What `GET /api/v1/PATH` answers, `None` where that is not there.
+    pub(super) fn find(&self, path: &str) -> Result<Option<Answer>, CliError> {
+        let response = self.exchange(Method::GET, path, None)?;
+        match response.status.as_u16() {
+            404 => Ok(None),
+            _ if response.is_success() => parsed(self.address, &response).map(Some),
+            _ => Err(CliError::Refused(refusal(&response))),
+        }
+    }
+
+    /// Posts a query to the query port that the front end says it has.
+    pub(super) fn query(
+        &self,
+        query: &str,
+        application: &str,
+        body: String,
+    ) -> Result<Answer, CliError> {
+        let address = self.query_address(query)?;
+        let path = format!("/{}/predict", super::segment(application));
+        let request = Request::post_json(&path, body);
+        let request = request.map_err(|error| CliError::Usage(described(&error)))?;
+        let response = self.send(address, &request)?;
+        if response.is_success() {
+            return parsed(address, &response);
+        }
+        Err(CliError::Refused(query_refusal(&response)))
+    }
+
+    /// A front end that listens everywhere is reached where its management is.
+    fn query_address(&self, told: &str) -> Result<SocketAddr, CliError> {
+        let address = told.parse::<SocketAddr>();
+        let mut address = address.map_err(|_| {
+            CliError::Refused(format!(
+                "the front end says that queries go to '{told}', no address"
+            ))
+        })?;
+        if address.ip().is_unspecified() {
+            address.set_ip(self.address.ip());
+        }
+        Ok(address)
+    }
+
+    fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response, CliError> {
+        let request = Request::new(method, &format!("/api/v1/{path}"));
+        let mut request = request.map_err(|error| CliError::Usage(described(&error)))?;
+        if let Some(body) = body {
+            request = request
+                .with_body(body.to_string())
+                .with_header("content-type", "application/json");
+        }
+        self.send(self.address, &request)
+    }
+
+    fn send(&self, address: SocketAddr, request: &Request) -> Result<Response, CliError> {
+        let sent = self
+            .runtime
+            .block_on(skysail_load::send(address, request, TIMEOUT));
+        sent.map_err(|error| CliError::Unreachable {
+            address,
+            why: reason(&error),
+        })
+    }
+}
+
+impl Where {
+    /// What is given on the command line counts more than the environment.
+    fn address(&self, variable: Option<&str>) -> Result<SocketAddr, CliError> {
+        if let Some(text) = &self.management {
+            return address("--management", text);
+        }
+        if let Some(directory) = &self.data_dir {
+            return endpoint(directory);
+        }
+        match variable.filter(|text| !text.is_empty()) {
+            Some(text) => address(VARIABLE, text),
+            None => address("the default", DEFAULT_ADDRESS),
+        }
+    }
+}
+
+/// `HOST:PORT`, or `http://HOST:PORT` with or without a slash.
+fn address(from: &str, text: &str) -> Result<SocketAddr, CliError> {
+    let bare = text.strip_prefix("http://").unwrap_or(text);
+    let bare = bare.strip_suffix('/').unwrap_or(bare);
+    let wrong = |why: &str| CliError::Usage(format!("{from}: '{text}' {why}"));
+    if bare.contains("://") {
+        return Err(wrong(
+            "is not supported, expected http://HOST:PORT or HOST:PORT",
+        ));
+    }
+    let found = bare.to_socket_addrs();
+    let mut found = found
+        .map_err(|_| wrong("is not an address, expected HOST:PORT, such as 127.0.0.1:1338"))?;
+    found.next().ok_or_else(|| wrong("has no address"))
+}
+
+/// What the front end of a data directory wrote when it was ready.
+fn endpoint(directory: &Path) -> Result<SocketAddr, CliError> {
+    let file = directory.join(ENDPOINTS_FILE);
+    let wrong = |why: String| {
+        let file = file.display();
+        CliError::Absent(format!(
+            "--data-dir: {file} {why}; is `skysail serve` running with it?"
+        ))
+    };
+    let text = std::fs::read_to_string(&file)
+        .map_err(|error| wrong(format!("cannot be read: {}", error.kind())))?;
+    let told = serde_json::from_str::<Value>(&text).unwrap_or_default();
+    match told["management"].as_str() {
+        Some(management) => address("--data-dir", management),
+        None => Err(wrong("does not say where the management API is".to_owned())),
+    }
+}
+
+fn parsed(address: SocketAddr, response: &Response) -> Result<Answer, CliError> {
+    let text = String::from_utf8_lossy(&response.body).into_owned();
+    match serde_json::from_str(&text) {
+        Ok(value) => Ok(Answer { text, value }),
+        Err(error) => Err(CliError::Refused(format!(
+            "{address} answered {}, but not with JSON ({error}); is it a Skysail front end?",
+            response.status
+        ))),
+    }
+}
+
+/// The API's error in one line, with the field that is to blame.
+fn refusal(response: &Response) -> String {
+    let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let error = &body["error"];
+    match (error["message"].as_str(), error["field"].as_str()) {
+        (Some(message), Some(field)) if !message.contains(field) => format!("{field}: {message}"),
+        (Some(message), _) => message.to_owned(),
+        (None, _) => unexplained(response),
+    }
+}
+
+/// An error of the query port in one line.
+fn query_refusal(response: &Response) -> String {
+    let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    match (body["error"].as_str(), body["cause"].as_str()) {
+        (Some(error), Some(cause)) => format!("{error}: {}", cause.trim_end()),
+        _ => unexplained(response),
+    }
+}
+
+fn unexplained(response: &Response) -> String {
+    let text = String::from_utf8_lossy(&response.body);
+    let text: String = text.chars().take(200).collect();
+    format!(
+        "the front end answered {}: {}",
+        response.status,
+        text.trim_end()
+    )
+}
+
+/// The innermost cause, which says what happened in the system's words.
+fn reason(error: &skysail_load::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    match cause.downcast_ref::<std::io::Error>() {
+        Some(error) => error.kind().to_string(),
+        None => cause.to_string(),
+    }
+}
+
+fn described(error: &skysail_load::Error) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(management: Option<&str>, data_dir: Option<&Path>) -> Where {
+        Where {
+            management: management.map(str::to_owned),
+            data_dir: data_dir.map(Path::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_api_is_found_by_flag_file_variable_and_default() {
+        let found = |place: &Where, variable| place.address(variable).expect("found").to_string();
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(
+            directory.path().join(ENDPOINTS_FILE),
+            r#"{"pid":1,"query":"127.0.0.1:5","management":"127.0.0.1:6","rpc":[],"version":"1"}"#,
+        )
+        .expect("written");
+        let variable = Some("http://127.0.0.1:7");
+        for text in ["127.0.0.1:8", "http://127.0.0.1:8", "http://127.0.0.1:8/"] {
+            assert_eq!(found(&place(Some(text), None), variable), "127.0.0.1:8");
+        }
+        assert_eq!(
+            found(&place(None, Some(directory.path())), variable),
+            "127.0.0.1:6"
+        );
+        assert_eq!(found(&place(None, None), variable), "127.0.0.1:7");
+        assert_eq!(found(&place(None, None), Some("")), DEFAULT_ADDRESS);
+        assert_eq!(found(&place(None, None), None), DEFAULT_ADDRESS);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_place_is_said_in_one_line() {
+        let told = |place: &Where| place.address(None).expect_err("wrong").to_string();
+        let absent = Path::new("/nowhere/at/all");
+        for (wrong, says) in [
+            (
+                place(Some("127.0.0.1"), None),
+                "--management: '127.0.0.1' is not an address",
+            ),
+            (
+                place(Some("https://a:1"), None),
+                "--management: 'https://a:1' is not supported",
+            ),
+            (
+                place(None, Some(absent)),
+                "--data-dir: /nowhere/at/all/endpoints.json cannot be read: entity not found",
+            ),
+        ] {
+            let text = told(&wrong);
+            assert!(text.starts_with(says) && !text.contains('\n'), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_front_end_that_does_not_run_is_told_with_its_address() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        drop(listener);
+        let client = Client::to(address).expect("a runtime");
+        let error = client.get("status").expect_err("nobody listens");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cannot reach the front end at {address}: connection refused; is `skysail serve` \
+                 running? (--management, --data-dir)"
+            )
+        );
+    }
+
+    #[test]
+    fn queries_go_to_the_management_host_where_the_front_end_listens_everywhere() {
+        let client = Client::to("192.0.2.7:1338".parse().expect("an address")).expect("a runtime");
+        let query = |told: &str| {
+            client
+                .query_address(told)
+                .map(|address| address.to_string())
+        };
+        assert_eq!(query("0.0.0.0:1337").expect("an address"), "192.0.2.7:1337");
+        assert_eq!(
+            query("192.0.2.8:1337").expect("an address"),
+            "192.0.2.8:1337"
+        );
+        assert!(query("x").is_err());
+    }
+}

@@ -1,0 +1,111 @@
+//! Values of the command line.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// Microseconds of one unit each.
+const UNITS: [(&str, f64); 5] = [
+    ("us", 1.0),
+    ("µs", 1.0),
+    ("ms", 1e3),
+    ("min", 60e6),
+    ("s", 1e6),
+];
+
+/// A time such as `20ms`, `1.5s`, `500us` or `2min`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || format!("'{text}' is not a time, expected a number and a unit: 500us, 20ms, 1.5s");
+    let (unit, micros) = UNITS
+        .iter()
+        .find(|(unit, _)| text.ends_with(unit))
+        .ok_or_else(wrong)?;
+    let number = text[..text.len() - unit.len()].trim_end();
+    let is_decimal = number
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number = number
+        .parse::<f64>()
+        .ok()
+        .filter(|_| is_decimal)
+        .ok_or_else(wrong)?;
+    let total = (number * micros).round();
+    if total > 1e15 {
+        return Err(format!("'{text}' is too long a time"));
+    }
+    // Whole, not negative, and below 2^53.
+    Ok(Duration::from_micros(total as u64))
+}
+
+/// Microseconds as the API takes them.
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The input of a query as JSON text, for an application of this type.
+///
+/// Numbers are passed on as they were written. For numeric types a bare number is a vector of one;
+/// for strings and bytes whatever is not a JSON string is taken as the string itself.
+pub(super) fn input(text: &str, input_type: Option<&str>) -> String {
+    let parsed = serde_json::from_str::<Value>(text);
+    match (input_type, parsed) {
+        (_, Ok(Value::String(_))) => text.to_owned(),
+        (Some("strings" | "bytes"), _) | (_, Err(_)) => json!(text).to_string(),
+        (_, Ok(Value::Number(_))) => format!("[{text}]"),
+        (_, Ok(_)) => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit() {
+        for (text, micros) in [
+            ("20ms", 20_000),
+            ("1.5s", 1_500_000),
+            ("500us", 500),
+            ("0.5ms", 500),
+            ("2min", 120_000_000),
+            ("3 s", 3_000_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_micros(micros)), "{text}");
+        }
+        for wrong in [
+            "",
+            "20",
+            "ms",
+            "-1ms",
+            "1e3ms",
+            "inf s",
+            "1..5s",
+            "20 days",
+            "99999999999s",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn inputs_are_json_or_bare_strings() {
+        assert_eq!(input("[1, 2.50]", Some("floats")), "[1, 2.50]");
+        assert_eq!(input("5", Some("floats")), "[5]");
+        assert_eq!(input("5", Some("strings")), "\"5\"");
+        assert_eq!(input("[1]", Some("strings")), "\"[1]\"");
+        assert_eq!(
+            input("hello \"you\"", Some("strings")),
+            "\"hello \\\"you\\\"\""
+        );
+        assert_eq!(input("\"quoted\"", Some("strings")), "\"quoted\"");
+        assert_eq!(input("aGk=", Some("bytes")), "\"aGk=\"");
+        assert_eq!(input("[1,2]", None), "[1,2]");
+        assert_eq!(
+            input("NaN", Some("floats")),
+            "\"NaN\"",
+            "the front end says what is wrong"
+        );
+    }
+}

@@ -1,0 +1,281 @@
+//! One configuration from defaults, a file, the environment and flags, later ones winning.
+//!
+//! The file is TOML with the fields of [`Config`]; the environment has the same names in
+//! capitals after `SKYSAIL_SERVE_`; errors name the file or variable and the field.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// Prefix of environment variables.
+const ENVIRONMENT: &str = "SKYSAIL_SERVE_";
+
+/// How a front end runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where state, logs and sockets are.
+    pub(crate) data_dir: PathBuf,
+    /// Where queries go.
+    pub(crate) query: String,
+    /// Where it is managed.
+    pub(crate) management: String,
+    /// Where containers connect: an ipc and a tcp endpoint.
+    pub(crate) rpc: Vec<String>,
+    /// Runtimes that serve queries, one a core.
+    pub(crate) cores: usize,
+    /// Bytes of the prediction cache; 0 turns it off, and single flight with it.
+    pub(crate) cache_bytes: usize,
+    /// Largest JSON body of a query.
+    pub(crate) body_bytes_max: usize,
+    /// Who may connect.
+    pub(crate) auth: Auth,
+    /// What is logged: a level, or a filter such as `info,skysail_engine=debug`.
+    pub(crate) log: String,
+    /// How it is logged.
+    pub(crate) log_format: LogFormat,
+}
+
+/// Who may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Auth {
+    /// Only this machine
+    Loopback,
+    /// Anybody who reaches the port
+    None,
+}
+
+impl Auth {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Auth::Loopback => "loopback",
+            Auth::None => "none",
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Flags of everything that runs a front end.
+#[derive(Clone, Debug, Default, clap::Args, Serialize)]
+pub(crate) struct Flags {
+    /// Directory of state, logs and sockets
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address for queries [default: 127.0.0.1:1337]
+    #[arg(long, value_name = "ADDR:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) query: Option<String>,
+    /// Address for management, metrics and status [default: 127.0.0.1:1338]
+    #[arg(long, value_name = "ADDR:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) management: Option<String>,
+    /// Endpoint for containers: ADDR:PORT, tcp://ADDR:PORT or ipc://PATH
+    /// [default: ipc://DATA_DIR/rpc.sock and tcp://127.0.0.1:7000]
+    #[arg(long, value_name = "ENDPOINT")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rpc: Vec<String>,
+    /// Runtimes that serve queries, one a core [default: half of the cores]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cores: Option<usize>,
+    /// Bytes of the prediction cache; 0 turns it off, and single flight with it
+    /// [default: 33554432]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_bytes: Option<usize>,
+    /// Largest JSON body of a query in bytes [default: 16777216]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) body_bytes_max: Option<usize>,
+    /// Who may connect; addresses beyond loopback need `none` until there are tokens
+    /// [default: loopback]
+    #[arg(long, value_name = "WHO")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) auth: Option<Auth>,
+    /// What is logged: a level or a filter such as info,skysail_engine=debug [default: info]
+    #[arg(long, value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) log: Option<String>,
+    /// How it is logged [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+impl Config {
+    /// The built-in configuration for a data directory.
+    fn defaults() -> Config {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Config {
+            data_dir: default_data_dir(),
+            query: "127.0.0.1:1337".into(),
+            management: "127.0.0.1:1338".into(),
+            rpc: Vec::new(),
+            // Containers, and the clients on this machine, want cores too.
+            cores: (cores / 2).max(1),
+            cache_bytes: 32 << 20,
+            body_bytes_max: 16 << 20,
+            auth: Auth::Loopback,
+            log: "info".into(),
+            log_format: LogFormat::Text,
+        }
+    }
+
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// What is wrong, and in which file or variable.
+    pub(crate) fn read(file: Option<&PathBuf>, flags: &Flags) -> Result<Config> {
+        let mut sources = Figment::from(Serialized::defaults(Config::defaults()));
+        if let Some(file) = file {
+            std::fs::metadata(file)
+                .with_context(|| format!("cannot read the configuration file {}", file.display()))?;
+            sources = sources.merge(Toml::file_exact(file));
+        }
+        let environment = Env::prefixed(ENVIRONMENT);
+        let merged = sources.merge(environment).merge(Serialized::defaults(flags));
+        let mut config: Config = merged.extract().context("the configuration is wrong")?;
+        config.rpc = rpc_endpoints(&config)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The address for queries.
+    pub(crate) fn query_address(&self) -> Result<SocketAddr> {
+        address("query", &self.query)
+    }
+
+    /// The address for management.
+    pub(crate) fn management_address(&self) -> Result<SocketAddr> {
+        address("management", &self.management)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.cores == 0 || self.cores > 1024 {
+            bail!("cores is {}, 1 to 1024 allowed", self.cores);
+        }
+        let addresses = [("query", self.query_address()?), ("management", self.management_address()?)];
+        for (name, address) in addresses {
+            if !address.ip().is_loopback() && self.auth != Auth::None {
+                bail!(
+                    "--{name} {address} is beyond loopback, where anybody who reaches it could use \
+                     it; say --auth none if that is wanted"
+                );
+            }
+        }
+        for endpoint in self.rpc.iter().filter_map(|endpoint| endpoint.strip_prefix("tcp://")) {
+            if !address("rpc", endpoint)?.ip().is_loopback() {
+                bail!(
+                    "--rpc {endpoint} is beyond loopback, which needs CURVE; use ipc:// or \
+                     127.0.0.1 on this machine"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The ipc endpoint and the tcp endpoint, each the default unless the configuration has one.
+fn rpc_endpoints(config: &Config) -> Result<Vec<String>> {
+    let with_scheme = |endpoint: &String| match endpoint.contains("://") {
+        true => endpoint.clone(),
+        false => format!("tcp://{endpoint}"),
+    };
+    let given: Vec<String> = config.rpc.iter().map(with_scheme).collect();
+    if let Some(other) = given.iter().find(|e| !e.starts_with("tcp://") && !e.starts_with("ipc://")) {
+        bail!("--rpc '{other}' is not an endpoint, expected ADDR:PORT, tcp://ADDR:PORT or ipc://PATH");
+    }
+    let find = |scheme| given.iter().find(|endpoint| endpoint.starts_with(scheme)).cloned();
+    let ipc = find("ipc://")
+        .unwrap_or_else(|| format!("ipc://{}", config.data_dir.join("rpc.sock").display()));
+    Ok(vec![ipc, find("tcp://").unwrap_or_else(|| "tcp://127.0.0.1:7000".into())])
+}
+
+fn address(name: &str, text: &str) -> Result<SocketAddr> {
+    let wrong = || format!("--{name} '{text}' is not an address, expected ADDR:PORT");
+    let mut resolved = text.to_socket_addrs().with_context(wrong)?;
+    resolved.next().with_context(wrong)
+}
+
+fn default_data_dir() -> PathBuf {
+    let home = |variable, below: &str| {
+        let folder = std::env::var_os(variable).filter(|folder| !folder.is_empty())?;
+        Some(PathBuf::from(folder).join(below))
+    };
+    home("XDG_DATA_HOME", "skysail")
+        .or_else(|| home("HOME", ".local/share/skysail"))
+        .unwrap_or_else(|| PathBuf::from("skysail-data"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(flags: Flags) -> Result<Config> {
+        Config::read(None, &flags)
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("skysail.toml");
+        std::fs::write(&file, "cores = 3\nquery = \"127.0.0.1:9\"\n").expect("written");
+        let flags = Flags { query: Some("127.0.0.1:8".into()), ..Flags::default() };
+        let config = Config::read(Some(&file), &flags).expect("right");
+        assert_eq!((config.cores, config.query.as_str()), (3, "127.0.0.1:8"));
+        assert_eq!(config.management, "127.0.0.1:1338");
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_key_and_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("skysail.toml");
+        std::fs::write(&file, "qeury = \"127.0.0.1:9\"\n").expect("written");
+        let error = Config::read(Some(&file), &Flags::default()).expect_err("unknown");
+        let error = format!("{error:#}");
+        assert!(error.contains("qeury") && error.contains("skysail.toml"), "{error}");
+        let missing = PathBuf::from("/nonexistent/skysail.toml");
+        let error = Config::read(Some(&missing), &Flags::default()).expect_err("missing");
+        assert!(error.to_string().contains("/nonexistent/skysail.toml"), "{error}");
+    }
+
+    #[test]
+    fn beyond_loopback_it_wants_to_be_told() {
+        let open = Flags { query: Some("0.0.0.0:1".into()), ..Flags::default() };
+        let error = read(open.clone()).expect_err("refused").to_string();
+        assert!(error.contains("--auth none"), "{error}");
+        read(Flags { auth: Some(Auth::None), ..open }).expect("told");
+        let rpc = Flags { rpc: vec!["0.0.0.0:1".into()], auth: Some(Auth::None), ..Flags::default() };
+        assert!(read(rpc).expect_err("refused").to_string().contains("CURVE"));
+    }
+
+    #[test]
+    fn both_kinds_of_endpoint_are_there_unless_replaced() {
+        let flags = |rpc: &[&str]| Flags {
+            data_dir: Some("/d".into()),
+            rpc: rpc.iter().map(ToString::to_string).collect(),
+            ..Flags::default()
+        };
+        let endpoints = |rpc: &[&str]| read(flags(rpc)).expect("right").rpc;
+        assert_eq!(endpoints(&[]), ["ipc:///d/rpc.sock", "tcp://127.0.0.1:7000"]);
+        assert_eq!(endpoints(&["127.0.0.1:0"]), ["ipc:///d/rpc.sock", "tcp://127.0.0.1:0"]);
+        assert_eq!(endpoints(&["ipc:///x"]), ["ipc:///x", "tcp://127.0.0.1:7000"]);
+        assert!(read(flags(&["http://x"])).is_err());
+    }
+}

@@ -1,0 +1,233 @@
+//! Wires a front end together and runs it.
+//!
+//! Order matters: the data directory is locked first; the supervisor starts before any
+//! socket exists, so that containers inherit none; containers are started when there is
+//! something for them to connect to; the endpoints are written when everything answers.
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
+use hyper_util::service::TowerToHyperService;
+use skysail_api::http::{self, Door, HttpLimits};
+use skysail_api::management::router;
+use skysail_api::query::QueryService;
+use skysail_api::{About, Frontend, QueryIds};
+use skysail_control::orchestrator::ProcessOrchestrator;
+use skysail_control::store::FileStore;
+use skysail_control::{Control, Launch};
+use skysail_core::registry::Registry;
+use skysail_engine::{Cores, Engine, Options};
+use skysail_monitor::Metrics;
+use skysail_rpc::transport::Listener as _;
+use skysail_rpc::transport::zmq::ZmqListener;
+use tokio::sync::watch;
+
+use crate::config::{Config, LogFormat};
+use crate::data_dir;
+
+/// Time for requests to finish after the front end was told to stop.
+const GRACE: Duration = Duration::from_secs(20);
+/// Time for containers to hear that the front end stops.
+const GOODBYE: Duration = Duration::from_millis(100);
+
+/// A front end that runs.
+pub(crate) struct Running {
+    /// What the handlers share.
+    pub(crate) shared: Arc<Frontend>,
+    cores: Cores,
+    stop: watch::Sender<bool>,
+    data_dir: PathBuf,
+    socket_dir: Option<tempfile::TempDir>,
+}
+
+impl Running {
+    /// Starts a front end. When it returns, it answers.
+    ///
+    /// # Errors
+    /// What cannot be had: the data directory, a port, a socket.
+    pub(crate) fn start(config: &Config) -> Result<Running> {
+        let format = match config.log_format {
+            LogFormat::Text => skysail_monitor::logs::Format::Text,
+            LogFormat::Json => skysail_monitor::logs::Format::Json,
+        };
+        skysail_monitor::logs::init(format, &config.log);
+        let store = FileStore::open(&config.data_dir)?;
+        let token = data_dir::join_token(&config.data_dir)?;
+        let executable = std::env::current_exe().context("cannot find this executable")?;
+        let orchestrator = ProcessOrchestrator::start(&executable)?;
+        let cores = Cores::start(config.cores).context("cannot start the runtimes")?;
+        let (engine, rpc, socket_dir) = start_engine(config, &cores, token)?;
+        let publish = engine.clone();
+        let publish = move |registry: Arc<Registry>| publish.publish(&registry);
+        let control = Arc::new(Control::open(Arc::new(store), Arc::new(orchestrator), publish)?);
+        let query = Port::bind("query", config.query_address()?, cores.count())?;
+        let management = Port::bind("management", config.management_address()?, 1)?;
+        let about = About {
+            pid: std::process::id(),
+            query: query.address,
+            management: management.address,
+            rpc,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            auth: config.auth.name(),
+        };
+        let shared = Arc::new(Frontend {
+            engine,
+            query_ids: QueryIds::open(control.clone())?,
+            control,
+            about,
+            log_dir: data_dir::log_dir(&config.data_dir),
+            body_bytes_max: config.body_bytes_max,
+        });
+        let (stop, stopping) = watch::channel(false);
+        query.serve(&cores, &query_service(&shared), &stopping);
+        let manage = TowerToHyperService::new(router(shared.clone()));
+        management.serve(&cores, &manage, &stopping);
+        shared.control.launch(launch(&config.data_dir, &shared.about))?;
+        data_dir::write_endpoints(&config.data_dir, &shared.about)?;
+        let data_dir = config.data_dir.clone();
+        Ok(Running { shared, cores, stop, data_dir, socket_dir })
+    }
+
+    /// Where it listens.
+    pub(crate) fn about(&self) -> &About {
+        &self.shared.about
+    }
+
+    /// Waits until the process is told to stop; says by which signal.
+    pub(crate) fn wait_for_signal(&self) -> Result<Signal> {
+        self.cores.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            Ok(tokio::select! {
+                _ = terminate.recv() => Signal::Terminate,
+                _ = interrupt.recv() => Signal::Interrupt,
+            })
+        })
+    }
+
+    /// Stops: no new connections, what was admitted is answered, containers are let go.
+    pub(crate) fn stop(self) {
+        data_dir::remove_endpoints(&self.data_dir);
+        self.stop.send_replace(true);
+        let stop = self.stop.clone();
+        self.cores.block_on(async move {
+            // Every accept loop holds a receiver until its connections are done.
+            drop(tokio::time::timeout(GRACE, stop.closed()).await);
+        });
+        self.shared.engine.drain();
+        std::thread::sleep(GOODBYE);
+        drop(self.socket_dir);
+    }
+}
+
+/// What told the process to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// SIGTERM.
+    Terminate,
+    /// Ctrl-C.
+    Interrupt,
+}
+
+/// A bound port, with one listener for each runtime that serves it.
+struct Port {
+    address: SocketAddr,
+    listeners: Vec<TcpListener>,
+}
+
+impl Port {
+    fn bind(name: &str, address: SocketAddr, listeners: usize) -> Result<Port> {
+        let what = || format!("cannot open the {name} port (--{name})");
+        let listeners = http::bind(address, listeners).with_context(what)?;
+        let address = listeners[0].local_addr().with_context(what)?;
+        Ok(Port { address, listeners })
+    }
+
+    /// Serves the port until told to stop, one loop a runtime.
+    fn serve<S, B>(self, cores: &Cores, service: &S, stopping: &watch::Receiver<bool>)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        B: From<Bytes> + Send + 'static,
+    {
+        let door = Door::new(HttpLimits::default());
+        for (handle, listener) in cores.iter().zip(self.listeners) {
+            let (door, service) = (door.clone(), service.clone());
+            let (mut told, held) = (stopping.clone(), stopping.clone());
+            handle.spawn(async move {
+                let listener = match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => listener,
+                    Err(error) => return tracing::error!(%error, "a listener was lost"),
+                };
+                // If the sender is gone, the front end is too.
+                let stop = async move { drop(told.wait_for(|stop| *stop).await) };
+                http::serve(listener, door, service, stop).await;
+                drop(held);
+            });
+        }
+    }
+}
+
+fn start_engine(
+    config: &Config,
+    cores: &Cores,
+    token: Vec<u8>,
+) -> Result<(Engine, Vec<String>, Option<tempfile::TempDir>)> {
+    let mut socket_dir = None;
+    let mut endpoints = Vec::new();
+    for endpoint in &config.rpc {
+        let (endpoint, folder) = data_dir::bindable(endpoint)?;
+        if let Some(folder) = folder {
+            tracing::warn!(%endpoint, "the path of the data directory is too long for a socket");
+            socket_dir = Some(folder);
+        }
+        endpoints.push(endpoint);
+    }
+    let listener = cores.block_on(async move { ZmqListener::bind(&endpoints) });
+    let listener = listener.context("cannot open the containers' port (--rpc)")?;
+    let bound = listener.endpoints().to_vec();
+    let options = Options {
+        cache_bytes: config.cache_bytes,
+        join_token: Some(token),
+        ..Options::default()
+    };
+    let engine = Engine::start(cores.first(), listener, Arc::new(Metrics::default()), options);
+    Ok((engine, bound, socket_dir))
+}
+
+fn query_service(
+    shared: &Arc<Frontend>,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<Full<Bytes>>,
+    Error = Infallible,
+    Future: Send,
+> + Clone
++ Send
++ use<> {
+    let service = QueryService::new(shared.clone());
+    service_fn(move |request| {
+        let service = service.clone();
+        async move { Ok(service.handle(request).await) }
+    })
+}
+
+/// Deployed replicas connect over ipc, which needs no token.
+fn launch(data_dir: &Path, about: &About) -> Launch {
+    let ipc = about.rpc.iter().find(|endpoint| endpoint.starts_with("ipc://"));
+    let rpc = ipc.or(about.rpc.first()).cloned().unwrap_or_default();
+    let token_file = Some(data_dir::token_file(data_dir));
+    Launch { rpc, token_file, log_dir: data_dir::log_dir(data_dir) }
+}

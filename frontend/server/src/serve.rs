@@ -1,0 +1,89 @@
+//! `skysail serve`: run a front end until it is told to stop.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::config::{Config, Flags};
+use crate::console::{print, usage};
+use crate::frontend::{Running, Signal};
+
+/// Exit status after Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Configuration file (TOML); environment variables SKYSAIL_SERVE_… and flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+    /// Print the endpoints as JSON when ready
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  skysail serve
+  skysail serve --data-dir /var/lib/skysail --cores 4
+  skysail serve --query 127.0.0.1:0 --management 127.0.0.1:0 --rpc 127.0.0.1:0 --json
+  SKYSAIL_SERVE_CACHE_BYTES=0 skysail serve --config skysail.toml";
+
+/// Runs a front end.
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let config = Config::read(args.config.as_ref(), &args.flags).map_err(usage)?;
+    let running = Running::start(&config).map_err(usage)?;
+    announce(&running, args.json);
+    let signal = running.wait_for_signal()?;
+    stop_at_once_on_a_second_signal();
+    running.stop();
+    Ok(exit_status(signal))
+}
+
+/// The status that a signal ends the process with.
+pub(crate) fn exit_status(signal: Signal) -> ExitCode {
+    match signal {
+        Signal::Terminate => ExitCode::SUCCESS,
+        Signal::Interrupt => ExitCode::from(INTERRUPTED),
+    }
+}
+
+/// A second Ctrl-C does not wait for what was admitted.
+pub(crate) fn stop_at_once_on_a_second_signal() {
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let Ok(runtime) = runtime else { return };
+        runtime.block_on(async {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                std::process::exit(i32::from(INTERRUPTED));
+            }
+        });
+    });
+}
+
+/// Says that the front end is ready, and where.
+pub(crate) fn announce(running: &Running, json: bool) {
+    let about = running.about();
+    if json {
+        let ready = serde_json::json!({
+            "event": "ready", "pid": about.pid, "query": about.query.to_string(),
+            "management": about.management.to_string(), "rpc": about.rpc,
+            "version": about.version,
+        });
+        print(&format!("{ready}"));
+        return;
+    }
+    print(&format!(
+        "Skysail {} is ready\n  queries     http://{}\n  management  http://{}\n  containers  {}",
+        about.version,
+        about.query,
+        about.management,
+        about.rpc.join(", ")
+    ));
+    if about.auth == "none" {
+        print("  auth        none: anybody who reaches these ports may use them");
+    }
+}

@@ -1,0 +1,110 @@
+//! Containers that come, go and misbehave.
+
+use std::io::Write;
+
+use rustix::process::Signal;
+
+use crate::harness::{Frontend, skysail, stderr, until};
+
+#[test]
+fn a_killed_container_that_nobody_watches_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let frontend = Frontend::start(folder.path());
+    frontend.register("1s");
+    let mut container = frontend.container("sum", "m", "1");
+    frontend.predict_in_the_end(r#"{"input":[1]}"#);
+    container.kill_9();
+    frontend.wait_for_replicas("m", 0);
+    let answer = frontend.predict(r#"{"input":[2]}"#);
+    assert_eq!((&answer["default"], &answer["default_cause"]), (&true.into(), &"no_replica".into()));
+    assert_eq!(answer["output"], -1);
+}
+
+/// Stopped, it keeps its connection open and says nothing.
+#[test]
+fn a_stopped_container_is_noticed_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let frontend = Frontend::start(folder.path());
+    frontend.register("1s");
+    let container = frontend.container("sum", "m", "1");
+    frontend.predict_in_the_end(r#"{"input":[1]}"#);
+    container.signal(Signal::STOP);
+    frontend.wait_for_replicas("m", 0);
+    container.signal(Signal::CONT);
+    let answer = frontend.predict_in_the_end(r#"{"input":[2,2]}"#);
+    assert_eq!(answer["output"], 4.0);
+}
+
+#[test]
+fn a_container_told_to_end_leaves_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let frontend = Frontend::start(folder.path());
+    frontend.register("1s");
+    let mut container = frontend.container("sum", "m", "1");
+    frontend.predict_in_the_end(r#"{"input":[1]}"#);
+    container.signal(Signal::TERM);
+    assert_eq!(container.exit_status(), Some(0));
+    frontend.wait_for_replicas("m", 0);
+}
+
+#[test]
+fn over_tcp_the_join_token_is_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let frontend = Frontend::start(folder.path());
+    frontend.register("1s");
+    let tcp = frontend.rpc.iter().find(|endpoint| endpoint.starts_with("tcp://")).unwrap();
+    let container = ["example-container", "sum", "--model", "m", "--version", "1", "--rpc", tcp];
+    let refused = skysail().args(container).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("token"), "{}", stderr(&refused));
+    let token = folder.path().join("join.token");
+    let mut welcome = skysail();
+    welcome.args(container).arg("--token-file").arg(token);
+    let _container = crate::harness::Process(welcome.spawn().unwrap());
+    frontend.predict_in_the_end(r#"{"input":[1]}"#);
+    assert_eq!(frontend.replicas()[0]["transport"], "tcp");
+}
+
+/// Bytes that are no ZeroMQ at all.
+#[test]
+fn garbage_on_the_containers_port_disturbs_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let frontend = Frontend::start(folder.path());
+    frontend.register("1s");
+    let _container = frontend.container("sum", "m", "1");
+    frontend.predict_in_the_end(r#"{"input":[1]}"#);
+    let tcp = frontend.rpc.iter().find_map(|endpoint| endpoint.strip_prefix("tcp://")).unwrap();
+    for round in 0..20_u8 {
+        let mut socket = std::net::TcpStream::connect(tcp).unwrap();
+        drop(socket.write_all(&vec![round.wrapping_mul(37); 4096]));
+    }
+    let answer = frontend.predict_in_the_end(r#"{"input":[20,1]}"#);
+    assert_eq!(answer["output"], 21.0);
+}
+
+/// A removed version's containers end by themselves.
+#[test]
+fn a_removed_versions_container_is_sent_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let frontend = Frontend::start(folder.path());
+    frontend.register("1s");
+    let mut container = frontend.container("sum", "m", "1");
+    frontend.predict_in_the_end(r#"{"input":[1]}"#);
+    frontend.cli(&["model", "remove", "m", "1"]);
+    assert_eq!(container.exit_status(), Some(0));
+    let answer = frontend.predict(r#"{"input":[1]}"#);
+    assert_eq!(answer["default_cause"], "no_replica");
+}
+
+#[test]
+fn a_container_of_another_input_type_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let frontend = Frontend::start(folder.path());
+    frontend.register("1s");
+    let mut command = skysail();
+    command.args(["example-container", "noop", "--model", "m", "--version", "1"]);
+    let output = command.args(["--rpc", &frontend.rpc[0]]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("doubles"), "{}", stderr(&output));
+    until("nobody joined", || frontend.replicas().is_empty().then_some(()));
+}
