@@ -28,13 +28,17 @@ fn queue(criterion: &mut Criterion) {
     let start = Instant::now();
     let mut queue = DeadlineQueue::default();
     for index in 0..WAITING {
-        queue.push(Query(start + Duration::from_micros(index))).expect("room");
+        queue
+            .push(Query(start + Duration::from_micros(index)))
+            .expect("room");
     }
     let mut next = WAITING;
     criterion.bench_function("queue/push and take, 1,000 waiting", |bench| {
         bench.iter(|| {
             next += 1;
-            queue.push(Query(start + Duration::from_micros(next))).expect("room");
+            queue
+                .push(Query(start + Duration::from_micros(next)))
+                .expect("room");
             black_box(queue.take())
         });
     });

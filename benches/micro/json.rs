@@ -15,7 +15,9 @@ struct Body {
 
 fn bodies(criterion: &mut Criterion) {
     let shortest = float_body(784, 7).into_bytes();
-    let tenths: Vec<String> = (0..784).map(|n| format!("{}.{}", n % 256, n % 10)).collect();
+    let tenths: Vec<String> = (0..784)
+        .map(|n| format!("{}.{}", n % 256, n % 10))
+        .collect();
     let short = format!("{{\"input\":[{}]}}", tenths.join(",")).into_bytes();
     for (name, body) in [("shortest f32", &shortest), ("one decimal", &short)] {
         let mut group = criterion.benchmark_group(format!("784 floats, {name}"));

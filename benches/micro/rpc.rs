@@ -28,9 +28,13 @@ fn predict() -> Message {
 fn headers(criterion: &mut Criterion) {
     let message = predict();
     let mut encoder = Encoder::default();
-    criterion.bench_function("header/build", |bench| bench.iter(|| encoder.encode(&message)));
+    criterion.bench_function("header/build", |bench| {
+        bench.iter(|| encoder.encode(&message))
+    });
     let frame = encoder.encode(&message);
-    criterion.bench_function("header/parse", |bench| bench.iter(|| Message::decode(&frame)));
+    criterion.bench_function("header/parse", |bench| {
+        bench.iter(|| Message::decode(&frame))
+    });
 }
 
 /// Sends a frame from the link to the listener and back.
@@ -57,7 +61,9 @@ fn echo(mut link: impl Link + Send + 'static, frame: Frame) {
 }
 
 fn round_trips(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.expect("a runtime");
     let frame = Encoder::default().encode(&predict());
 

@@ -77,7 +77,14 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
 pub fn memory(pid: u32, line: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("no process {pid}"))?;
-    let of_line = |text: &str| text.strip_prefix(line)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
+    let of_line = |text: &str| {
+        text.strip_prefix(line)?
+            .strip_prefix(':')?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse::<u64>()
+            .ok()
+    };
     let kilobytes = status.lines().find_map(of_line);
     Ok(1024 * kilobytes.with_context(|| format!("no {line} in the status of {pid}"))?)
 }
@@ -92,7 +99,10 @@ pub fn skysail(given: Option<PathBuf>) -> Result<PathBuf> {
         None => std::env::current_exe()?.with_file_name("skysail"),
     };
     if !path.exists() {
-        bail!("{} is not there; run `cargo build --release` first, or give --skysail", path.display());
+        bail!(
+            "{} is not there; run `cargo build --release` first, or give --skysail",
+            path.display()
+        );
     }
     Ok(path)
 }

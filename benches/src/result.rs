@@ -26,7 +26,13 @@ pub struct Row {
 impl Row {
     /// Sums `values` up.
     #[must_use]
-    pub fn new(name: &str, payload_bytes: u64, metric: &'static str, unit: &'static str, values: &[f64]) -> Row {
+    pub fn new(
+        name: &str,
+        payload_bytes: u64,
+        metric: &'static str,
+        unit: &'static str,
+        values: &[f64],
+    ) -> Row {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
@@ -62,13 +68,25 @@ impl Bar {
     /// A value that should be at least `limit`.
     #[must_use]
     pub fn at_least(name: &str, value: f64, limit: f64) -> Bar {
-        Bar { name: name.to_owned(), value, op: ">=", limit, pass: value >= limit }
+        Bar {
+            name: name.to_owned(),
+            value,
+            op: ">=",
+            limit,
+            pass: value >= limit,
+        }
     }
 
     /// A value that should be at most `limit`.
     #[must_use]
     pub fn at_most(name: &str, value: f64, limit: f64) -> Bar {
-        Bar { name: name.to_owned(), value, op: "<=", limit, pass: value <= limit }
+        Bar {
+            name: name.to_owned(),
+            value,
+            op: "<=",
+            limit,
+            pass: value <= limit,
+        }
     }
 }
 
@@ -88,13 +106,23 @@ impl Results {
     #[must_use]
     pub fn new(bench: &'static str, rows: Vec<Row>, bars: Vec<Bar>) -> Results {
         let schema = "skysail-bench/1";
-        Results { schema, bench, commit: commit(), machine: machine(), rows, bars }
+        Results {
+            schema,
+            bench,
+            commit: commit(),
+            machine: machine(),
+            rows,
+            bars,
+        }
     }
 
     /// Prints them, as one line of JSON or as a table.
     pub fn print(&self, json: bool) {
         if json {
-            println!("{}", serde_json::to_string(self).expect("plain numbers and names"));
+            println!(
+                "{}",
+                serde_json::to_string(self).expect("plain numbers and names")
+            );
             return;
         }
         println!("{} on {}, commit {}", self.bench, self.machine, self.commit);
@@ -106,22 +134,35 @@ impl Results {
         }
         for bar in &self.bars {
             let verdict = if bar.pass { "met" } else { "MISSED" };
-            println!("  {:<49} {:>12.3} {} {}: {verdict}", bar.name, bar.value, bar.op, bar.limit);
+            println!(
+                "  {:<49} {:>12.3} {} {}: {verdict}",
+                bar.name, bar.value, bar.op, bar.limit
+            );
         }
     }
 }
 
 fn commit() -> String {
-    let output = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
-    let text = output.ok().map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    text.filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+    let output = std::process::Command::new("git")
+        .args(["rev-parse", "--short", "HEAD"])
+        .output();
+    let text = output
+        .ok()
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.filter(|text| !text.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{}, {cores} cores", model.map_or("unknown", |(_, name)| name.trim()))
+    format!(
+        "{}, {cores} cores",
+        model.map_or("unknown", |(_, name)| name.trim())
+    )
 }
 
 #[cfg(test)]

@@ -34,14 +34,27 @@ fn main() -> Result<()> {
     for _ in 0..args.reps {
         let any = "127.0.0.1:0";
         let mut command = Command::new(&binary);
-        command.args(["demo", "--json", "--query", any, "--management", any, "--rpc", any]);
+        command.args([
+            "demo",
+            "--json",
+            "--query",
+            any,
+            "--management",
+            any,
+            "--rpc",
+            any,
+        ]);
         let mut demo = Process::start(&mut command)?;
         demo.json_line().context("ready")?;
         let table = demo.json_line().context("the table")?;
         let bytes = memory(demo.id(), "RssAnon")? + memory(demo.id(), "RssFile")?;
         private.push(bytes as f64 / MEBIBYTE);
         shared.push(memory(demo.id(), "RssShmem")? as f64 / MEBIBYTE);
-        first.push(table["first_prediction_ms"].as_f64().context("first_prediction_ms")?);
+        first.push(
+            table["first_prediction_ms"]
+                .as_f64()
+                .context("first_prediction_ms")?,
+        );
     }
     let rows = vec![
         Row::new("front end", 0, "RssAnon + RssFile", "MiB", &private),

@@ -71,7 +71,9 @@ fn main() -> Result<()> {
     if args.bare_server {
         return serve_bare(args.cores);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let results = runtime.block_on(measure(&args))?;
     results.print(args.json);
     Ok(())
@@ -107,8 +109,9 @@ struct Measured {
 
 async fn measure_one(args: &Args, server: &Server) -> Result<Measured> {
     let bodies = (0..args.bodies).map(|seed| float_body(FEATURES, seed));
-    let requests: Result<Vec<_>, _> =
-        bodies.map(|body| skysail_load::Request::post_json(server.path, body)).collect();
+    let requests: Result<Vec<_>, _> = bodies
+        .map(|body| skysail_load::Request::post_json(server.path, body))
+        .collect();
     let load = ClosedLoop {
         address: server.address,
         connections: args.connections,
@@ -119,14 +122,25 @@ async fn measure_one(args: &Args, server: &Server) -> Result<Measured> {
         measured: Duration::from_secs_f64(args.seconds),
     };
     let mut cpu = [Duration::ZERO; 2];
-    let used = || server.processes.iter().filter_map(|p| cpu_time(p.id()).ok()).sum();
+    let used = || {
+        server
+            .processes
+            .iter()
+            .filter_map(|p| cpu_time(p.id()).ok())
+            .sum()
+    };
     let right = |_, answer: &skysail_load::Response| {
         answer.status == StatusCode::OK && contains(&answer.body, b"\"default\":false")
     };
     let mark = |mark| cpu[usize::from(matches!(mark, Mark::End))] = used();
     let report = load.measure(requests?, timing, right, mark).await?;
     if report.refused + report.failed > 0 {
-        bail!("{}: {} defaults or errors, {} failed", server.name, report.refused, report.failed);
+        bail!(
+            "{}: {} defaults or errors, {} failed",
+            server.name,
+            report.refused,
+            report.failed
+        );
     }
     Ok(Measured {
         answers_per_second: report.answers_per_second(),
@@ -154,14 +168,26 @@ fn results(servers: &[Server; 2], found: &[Vec<Measured>; 2]) -> Results {
         row("p99", "us", |m| m.p99_us);
     }
     let pairs = || found[0].iter().zip(&found[1]);
-    let ratios: Vec<f64> =
-        pairs().map(|(bare, ours)| ours.answers_per_second / bare.answers_per_second).collect();
-    let added: Vec<f64> =
-        pairs().map(|(bare, ours)| ours.cpu_us_per_answer - bare.cpu_us_per_answer).collect();
+    let ratios: Vec<f64> = pairs()
+        .map(|(bare, ours)| ours.answers_per_second / bare.answers_per_second)
+        .collect();
+    let added: Vec<f64> = pairs()
+        .map(|(bare, ours)| ours.cpu_us_per_answer - bare.cpu_us_per_answer)
+        .collect();
     let ratio = Row::new("skysail / bare", payload, "throughput ratio", "x", &ratios);
-    let bars = vec![Bar::at_least("throughput ratio to the bare server", ratio.median, 0.5)];
+    let bars = vec![Bar::at_least(
+        "throughput ratio to the bare server",
+        ratio.median,
+        0.5,
+    )];
     rows.push(ratio);
-    rows.push(Row::new("skysail - bare", payload, "cpu per answer", "us", &added));
+    rows.push(Row::new(
+        "skysail - bare",
+        payload,
+        "cpu per answer",
+        "us",
+        &added,
+    ));
     Results::new("overhead", rows, bars)
 }
 
@@ -171,7 +197,13 @@ fn start_bare(cores: usize) -> Result<Server> {
     let mut process = Process::start(&mut command)?;
     let ready = process.json_line()?;
     let address = ready["query"].as_str().context("an address")?.parse()?;
-    Ok(Server { name: "bare hyper", path: "/", address, processes: vec![process], _folder: None })
+    Ok(Server {
+        name: "bare hyper",
+        path: "/",
+        address,
+        processes: vec![process],
+        _folder: None,
+    })
 }
 
 async fn start_skysail(args: &Args) -> Result<Server> {
@@ -179,16 +211,41 @@ async fn start_skysail(args: &Args) -> Result<Server> {
     let folder = tempfile::tempdir()?;
     let any = "127.0.0.1:0";
     let mut command = Command::new(&binary);
-    command.args(["serve", "--json", "--query", any, "--management", any, "--rpc", any]);
-    command.args(["--cache-bytes", "0", "--log", "warn", "--cores", &args.cores.to_string()]);
+    command.args([
+        "serve",
+        "--json",
+        "--query",
+        any,
+        "--management",
+        any,
+        "--rpc",
+        any,
+    ]);
+    command.args([
+        "--cache-bytes",
+        "0",
+        "--log",
+        "warn",
+        "--cores",
+        &args.cores.to_string(),
+    ]);
     command.arg("--data-dir").arg(folder.path());
     let mut frontend = Process::start(&mut command)?;
     let ready = frontend.json_line()?;
-    let address = |port: &str| Ok::<_, anyhow::Error>(ready[port].as_str().context("ready")?.parse()?);
+    let address =
+        |port: &str| Ok::<_, anyhow::Error>(ready[port].as_str().context("ready")?.parse()?);
     let (query, management): (SocketAddr, SocketAddr) = (address("query")?, address("management")?);
     register(management).await?;
     let mut command = Command::new(&binary);
-    command.args(["example-container", "noop", "--model", "noop", "--version", "1", "--rpc"]);
+    command.args([
+        "example-container",
+        "noop",
+        "--model",
+        "noop",
+        "--version",
+        "1",
+        "--rpc",
+    ]);
     command.arg(ready["rpc"][0].as_str().context("an endpoint")?);
     let container = Process::start(&mut command)?;
     let server = Server {
@@ -240,7 +297,10 @@ fn serve_bare(cores: usize) -> Result<()> {
     skysail_rpc::transport::zmq::tune_allocator();
     let cores = Cores::start(cores)?;
     let listeners = http::bind(([127, 0, 0, 1], 0).into(), cores.count())?;
-    println!("{}", serde_json::json!({ "query": listeners[0].local_addr()?.to_string() }));
+    println!(
+        "{}",
+        serde_json::json!({ "query": listeners[0].local_addr()?.to_string() })
+    );
     let door = Door::new(HttpLimits::default());
     let limits = Arc::new(JsonLimits::default());
     for (handle, listener) in cores.iter().zip(listeners) {

@@ -10,21 +10,35 @@ pub(crate) fn compare(expected: &Message, found: &Message) -> Result<(), String>
         (Message::Hello(expected), Message::Hello(found)) => compare_hello(expected, found),
         (Message::Reply(expected), Message::Reply(found)) => compare_reply(expected, found),
         (
-            Message::Heartbeat { batches_done: expected },
-            Message::Heartbeat { batches_done: found },
+            Message::Heartbeat {
+                batches_done: expected,
+            },
+            Message::Heartbeat {
+                batches_done: found,
+            },
         ) => same("batches_done", expected, found),
         (Message::Drain { .. }, Message::Drain { .. }) => Ok(()),
-        _ => Err(format!("a {} came, a {} was expected", found.name(), expected.name())),
+        _ => Err(format!(
+            "a {} came, a {} was expected",
+            found.name(),
+            expected.name()
+        )),
     }
 }
 
 /// The message without what differs from run to run.
 pub(crate) fn normal(message: Message) -> Message {
     match message {
-        Message::Hello(hello) => {
-            Message::Hello(Hello { sdk: "golden".into(), token: Vec::new(), pid: 0, ..hello })
-        }
-        Message::Reply(reply) => Message::Reply(Reply { compute: Duration::ZERO, ..reply }),
+        Message::Hello(hello) => Message::Hello(Hello {
+            sdk: "golden".into(),
+            token: Vec::new(),
+            pid: 0,
+            ..hello
+        }),
+        Message::Reply(reply) => Message::Reply(Reply {
+            compute: Duration::ZERO,
+            ..reply
+        }),
         other => other,
     }
 }
@@ -48,7 +62,11 @@ fn compare_reply(expected: &Reply, found: &Reply) -> Result<(), String> {
         (expected, found) => same("outcome", expected, found)?,
     }
     same("rows", &expected.rows, &found.rows)?;
-    same("number of row errors", &expected.row_errors.len(), &found.row_errors.len())?;
+    same(
+        "number of row errors",
+        &expected.row_errors.len(),
+        &found.row_errors.len(),
+    )?;
     for (expected, found) in expected.row_errors.iter().zip(&found.row_errors) {
         same("row of a row error", &expected.row, &found.row)?;
         contains("row error", &expected.error, &found.error)?;
@@ -60,7 +78,12 @@ fn compare_parts(expected_reply: &Reply, found_reply: &Reply) -> Result<(), Stri
     let (expected, found) = (&expected_reply.parts, &found_reply.parts);
     same("number of parts", &expected.len(), &found.len())?;
     for (expected, found) in sorted(expected).into_iter().zip(sorted(found)) {
-        let what = |field: &str| format!("{field} of tensor {}'s {:?}", expected.tensor, expected.kind);
+        let what = |field: &str| {
+            format!(
+                "{field} of tensor {}'s {:?}",
+                expected.tensor, expected.kind
+            )
+        };
         same("tensor of a part", &expected.tensor, &found.tensor)?;
         same(&what("kind"), &expected.kind, &found.kind)?;
         same(&what("type"), &expected.datatype, &found.datatype)?;
@@ -75,13 +98,25 @@ fn compare_parts(expected_reply: &Reply, found_reply: &Reply) -> Result<(), Stri
 /// all rows have one length.
 fn meant(part: &Part, reply: &Reply) -> Vec<u8> {
     let bytes = part.payload.as_bytes();
-    let parts = reply.parts.iter().filter(|other| other.tensor == part.tensor).count();
+    let parts = reply
+        .parts
+        .iter()
+        .filter(|other| other.tensor == part.tensor)
+        .count();
     let row_bytes = bytes.len() / (reply.rows as usize).max(1);
     if reply.row_errors.is_empty() || parts > 1 || row_bytes == 0 {
         return bytes.to_vec();
     }
-    let failed = |row: usize| reply.row_errors.iter().any(|error| error.row as usize == row);
-    let rows = bytes.chunks(row_bytes).enumerate().filter(|(row, _)| !failed(*row));
+    let failed = |row: usize| {
+        reply
+            .row_errors
+            .iter()
+            .any(|error| error.row as usize == row)
+    };
+    let rows = bytes
+        .chunks(row_bytes)
+        .enumerate()
+        .filter(|(row, _)| !failed(*row));
     rows.flat_map(|(_, bytes)| bytes).copied().collect()
 }
 
@@ -108,7 +143,9 @@ fn contains(what: &str, expected: &str, found: &str) -> Result<(), String> {
     if found.contains(expected) {
         return Ok(());
     }
-    Err(format!("{what} is '{found}', expected to contain '{expected}'"))
+    Err(format!(
+        "{what} is '{found}', expected to contain '{expected}'"
+    ))
 }
 
 #[cfg(test)]
@@ -122,18 +159,33 @@ mod tests {
             outcome: Outcome::Ok,
             rows: 2,
             parts: Default::default(),
-            row_errors: vec![RowError { row: 1, error: "is bad".into() }],
+            row_errors: vec![RowError {
+                row: 1,
+                error: "is bad".into(),
+            }],
             compute: Duration::from_millis(7),
         }
     }
 
     #[test]
     fn passes_over_what_differs_from_run_to_run() {
-        let slower = Reply { compute: Duration::from_secs(1), ..reply() };
-        assert_eq!(compare(&Message::Reply(reply()), &Message::Reply(slower)), Ok(()));
+        let slower = Reply {
+            compute: Duration::from_secs(1),
+            ..reply()
+        };
+        assert_eq!(
+            compare(&Message::Reply(reply()), &Message::Reply(slower)),
+            Ok(())
+        );
         let error = "ValueError: it is bad".to_owned();
-        let wordier = Reply { row_errors: vec![RowError { row: 1, error }], ..reply() };
-        assert_eq!(compare(&Message::Reply(reply()), &Message::Reply(wordier)), Ok(()));
+        let wordier = Reply {
+            row_errors: vec![RowError { row: 1, error }],
+            ..reply()
+        };
+        assert_eq!(
+            compare(&Message::Reply(reply()), &Message::Reply(wordier)),
+            Ok(())
+        );
     }
 
     fn with_bytes(bytes: &[u8]) -> Message {
@@ -144,7 +196,10 @@ mod tests {
             shape: [2][..].into(),
             payload: skysail_rpc::Payload::copy_from_slice(bytes),
         };
-        Message::Reply(Reply { parts: [part].into_iter().collect(), ..reply() })
+        Message::Reply(Reply {
+            parts: [part].into_iter().collect(),
+            ..reply()
+        })
     }
 
     #[test]
@@ -159,9 +214,15 @@ mod tests {
         let error = |found| compare(&Message::Reply(reply()), &found).expect_err("differs");
         let rows = Message::Reply(Reply { rows: 3, ..reply() });
         assert_eq!(error(rows), "rows is 3, 2 expected");
-        let outcome = Message::Reply(Reply { outcome: Outcome::Cancelled, ..reply() });
+        let outcome = Message::Reply(Reply {
+            outcome: Outcome::Cancelled,
+            ..reply()
+        });
         assert_eq!(error(outcome), "outcome is Cancelled, Ok expected");
-        let none = Message::Reply(Reply { row_errors: vec![], ..reply() });
+        let none = Message::Reply(Reply {
+            row_errors: vec![],
+            ..reply()
+        });
         assert_eq!(error(none), "number of row errors is 0, 1 expected");
         let beat = Message::Heartbeat { batches_done: 0 };
         assert_eq!(error(beat), "a heartbeat came, a reply was expected");

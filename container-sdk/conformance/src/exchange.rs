@@ -68,11 +68,18 @@ impl Exchange {
     pub fn parse(text: &str) -> Result<Exchange, FormatError> {
         let file: Value = serde_json::from_str(text)?;
         let field = |field| {
-            let text = file[field].as_str().ok_or(FormatError::Field { step: 0, field });
+            let text = file[field]
+                .as_str()
+                .ok_or(FormatError::Field { step: 0, field });
             text.map(str::to_owned)
         };
-        let steps = file["steps"].as_array().ok_or(FormatError::Field { step: 0, field: "steps" })?;
-        let steps = (1..).zip(steps).map(|(index, step)| parse_step(index, step));
+        let steps = file["steps"].as_array().ok_or(FormatError::Field {
+            step: 0,
+            field: "steps",
+        })?;
+        let steps = (1..)
+            .zip(steps)
+            .map(|(index, step)| parse_step(index, step));
         Ok(Exchange {
             name: field("name")?,
             clause: field("clause")?,
@@ -84,11 +91,20 @@ impl Exchange {
     /// The file's text, one line a step.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let head = [("name", &self.name), ("clause", &self.clause), ("container", &self.container)];
-        let head: String =
-            head.iter().map(|(key, value)| format!("  \"{key}\": {},\n", json!(value))).collect();
-        let steps: Vec<String> =
-            self.steps.iter().map(|step| format!("    {}", step_text(step))).collect();
+        let head = [
+            ("name", &self.name),
+            ("clause", &self.clause),
+            ("container", &self.container),
+        ];
+        let head: String = head
+            .iter()
+            .map(|(key, value)| format!("  \"{key}\": {},\n", json!(value)))
+            .collect();
+        let steps: Vec<String> = self
+            .steps
+            .iter()
+            .map(|step| format!("    {}", step_text(step)))
+            .collect();
         format!("{{\n{head}  \"steps\": [\n{}\n  ]\n}}\n", steps.join(",\n"))
     }
 }
@@ -100,8 +116,15 @@ fn step_text(step: &Step) -> String {
         Step::Container { frame, or: None } => {
             format!("{{\"from\": \"container\", {}}}", said(frame))
         }
-        Step::Container { frame, or: Some(or) } => {
-            format!("{{\"from\": \"container\", {}, \"or\": {{{}}}}}", said(frame), said(or))
+        Step::Container {
+            frame,
+            or: Some(or),
+        } => {
+            format!(
+                "{{\"from\": \"container\", {}, \"or\": {{{}}}}}",
+                said(frame),
+                said(or)
+            )
         }
         Step::Closed => {
             "{\"from\": \"container\", \"message\": {\"closed\":{}}, \"frames\": []}".to_owned()
@@ -112,7 +135,11 @@ fn step_text(step: &Step) -> String {
 fn said(frame: &Frame) -> String {
     let all = std::iter::once(&frame.header).chain(&frame.payloads);
     let frames: Vec<String> = all.map(|bytes| hex::encode(bytes.as_bytes())).collect();
-    format!("\"message\": {}, \"frames\": {}", render::frame(frame), json!(frames))
+    format!(
+        "\"message\": {}, \"frames\": {}",
+        render::frame(frame),
+        json!(frames)
+    )
 }
 
 fn parse_step(step: usize, value: &Value) -> Result<Step, FormatError> {
@@ -120,15 +147,27 @@ fn parse_step(step: usize, value: &Value) -> Result<Step, FormatError> {
         Some("frontend") => Ok(Step::Frontend(parse_said(step, value)?)),
         Some("container") if value["message"].get("closed").is_some() => Ok(Step::Closed),
         Some("container") => {
-            let or = value.get("or").map(|value| parse_said(step, value)).transpose()?;
-            Ok(Step::Container { frame: parse_said(step, value)?, or })
+            let or = value
+                .get("or")
+                .map(|value| parse_said(step, value))
+                .transpose()?;
+            Ok(Step::Container {
+                frame: parse_said(step, value)?,
+                or,
+            })
         }
-        _ => Err(FormatError::Field { step, field: "from" }),
+        _ => Err(FormatError::Field {
+            step,
+            field: "from",
+        }),
     }
 }
 
 fn parse_said(step: usize, value: &Value) -> Result<Frame, FormatError> {
-    let wrong = || FormatError::Field { step, field: "frames" };
+    let wrong = || FormatError::Field {
+        step,
+        field: "frames",
+    };
     let texts = value["frames"].as_array().ok_or_else(wrong)?;
     let bytes = |text: &Value| -> Result<Payload, FormatError> {
         let bytes = text.as_str().and_then(hex::decode).ok_or_else(wrong)?;
@@ -136,8 +175,15 @@ fn parse_said(step: usize, value: &Value) -> Result<Frame, FormatError> {
     };
     let mut all = texts.iter().map(bytes);
     let header = all.next().ok_or_else(wrong)??;
-    let frame = Frame { header, payloads: all.collect::<Result<_, _>>()? };
-    if render::frame(&frame) == value["message"] { Ok(frame) } else { Err(FormatError::Stale { step }) }
+    let frame = Frame {
+        header,
+        payloads: all.collect::<Result<_, _>>()?,
+    };
+    if render::frame(&frame) == value["message"] {
+        Ok(frame)
+    } else {
+        Err(FormatError::Stale { step })
+    }
 }
 
 #[cfg(test)]
@@ -147,11 +193,22 @@ mod tests {
 
     fn exchange() -> Exchange {
         let frame = Encoder::default().encode(&Message::Cancel(BatchId(3)));
-        let garbage = Frame { header: Payload::copy_from_slice(&[1, 2]), ..Frame::default() };
+        let garbage = Frame {
+            header: Payload::copy_from_slice(&[1, 2]),
+            ..Frame::default()
+        };
         let or = Some(garbage.clone());
-        let steps =
-            vec![Step::Frontend(frame.clone()), Step::Container { frame, or }, Step::Closed];
-        Exchange { name: "n".into(), clause: "5.2".into(), container: "sum".into(), steps }
+        let steps = vec![
+            Step::Frontend(frame.clone()),
+            Step::Container { frame, or },
+            Step::Closed,
+        ];
+        Exchange {
+            name: "n".into(),
+            clause: "5.2".into(),
+            container: "sum".into(),
+            steps,
+        }
     }
 
     #[test]
@@ -159,16 +216,30 @@ mod tests {
         let text = exchange().to_text();
         let back = Exchange::parse(&text).expect("an exchange");
         assert_eq!(back.to_text(), text);
-        assert_eq!(text.lines().filter(|line| line.contains("\"from\"")).count(), 3);
+        assert_eq!(
+            text.lines()
+                .filter(|line| line.contains("\"from\""))
+                .count(),
+            3
+        );
     }
 
     #[test]
     fn a_message_that_is_not_what_the_bytes_say_is_refused() {
-        let text = exchange().to_text().replacen("\"batch\":3", "\"batch\":4", 1);
+        let text = exchange()
+            .to_text()
+            .replacen("\"batch\":3", "\"batch\":4", 1);
         let error = Exchange::parse(&text).expect_err("stale").to_string();
-        assert_eq!(error, "the message of step 1 is not what its frames say; record it again");
-        let text = exchange().to_text().replacen("\"frontend\"", "\"someone\"", 1);
-        let error = Exchange::parse(&text).expect_err("unknown side").to_string();
+        assert_eq!(
+            error,
+            "the message of step 1 is not what its frames say; record it again"
+        );
+        let text = exchange()
+            .to_text()
+            .replacen("\"frontend\"", "\"someone\"", 1);
+        let error = Exchange::parse(&text)
+            .expect_err("unknown side")
+            .to_string();
         assert_eq!(error, "step 1 has no valid 'from'");
     }
 }

@@ -66,9 +66,15 @@ pub async fn play<L: Listener>(
 ) -> Result<(), Mismatch> {
     let mut player = Player::new(listener, patience);
     for (step, line) in (1..).zip(&exchange.steps) {
-        player.follow(line).await.map_err(|what| Mismatch { step, what })?;
+        player
+            .follow(line)
+            .await
+            .map_err(|what| Mismatch { step, what })?;
     }
-    player.finish().map_err(|what| Mismatch { step: exchange.steps.len() + 1, what })
+    player.finish().map_err(|what| Mismatch {
+        step: exchange.steps.len() + 1,
+        what,
+    })
 }
 
 /// Plays a script with the next container that connects, and writes down what it says.
@@ -83,16 +89,18 @@ pub async fn record<L: Listener>(
     let mut player = Player::new(listener, patience);
     let mut steps = Vec::with_capacity(script.len());
     for (step, line) in (1..).zip(script) {
-        steps.push(player.write_down(line).await.map_err(|what| Mismatch { step, what })?);
+        steps.push(
+            player
+                .write_down(line)
+                .await
+                .map_err(|what| Mismatch { step, what })?,
+        );
     }
-    player.finish().map_err(|what| Mismatch { step: script.len() + 1, what })?;
+    player.finish().map_err(|what| Mismatch {
+        step: script.len() + 1,
+        what,
+    })?;
     Ok(steps)
-}
-
-/// What a container did.
-enum Heard {
-    Said(Message),
-    Closed,
 }
 
 /// What a step waits for.
@@ -131,7 +139,12 @@ struct Player<'a, L> {
 
 impl<'a, L: Listener> Player<'a, L> {
     fn new(listener: &'a mut L, patience: Duration) -> Self {
-        Player { listener, patience, peer: None, early: Vec::new() }
+        Player {
+            listener,
+            patience,
+            peer: None,
+            early: Vec::new(),
+        }
     }
 
     async fn follow(&mut self, step: &Step) -> Result<(), Wrong> {
@@ -141,7 +154,9 @@ impl<'a, L: Listener> Player<'a, L> {
             Step::Container { frame, or } => {
                 let expected = Message::decode(frame)?;
                 let found = self.hear(Wanted::like(&expected)).await?;
-                let Err(difference) = compare(&expected, &found) else { return Ok(()) };
+                let Err(difference) = compare(&expected, &found) else {
+                    return Ok(());
+                };
                 match or.as_ref().map(Message::decode).transpose()? {
                     Some(other) if compare(&other, &found).is_ok() => Ok(()),
                     _ => Err(Wrong::Other(difference)),
@@ -166,22 +181,31 @@ impl<'a, L: Listener> Player<'a, L> {
         let mut encoder = Encoder::default();
         let message = normal(self.hear(wanted).await?);
         let or = or.map(|or| encoder.encode(or));
-        Ok(Step::Container { frame: encoder.encode(&message), or })
+        Ok(Step::Container {
+            frame: encoder.encode(&message),
+            or,
+        })
     }
 
     fn send(&mut self, frame: &Frame) -> Result<(), Wrong> {
-        let peer = self.peer.ok_or(Wrong::Other("nobody has connected yet".to_owned()))?;
+        let peer = self
+            .peer
+            .ok_or(Wrong::Other("nobody has connected yet".to_owned()))?;
         Ok(self.listener.send(peer, frame)?)
     }
 
     /// The next message that is wanted. Heartbeats and, where a reply is wanted, replies to
     /// other batches may come before.
     async fn hear(&mut self, wanted: Wanted) -> Result<Message, Wrong> {
-        if let Some(at) = self.early.iter().position(|early| Wanted::like(early) == wanted) {
+        if let Some(at) = self
+            .early
+            .iter()
+            .position(|early| Wanted::like(early) == wanted)
+        {
             return Ok(self.early.remove(at));
         }
         loop {
-            let Heard::Said(message) = self.next().await? else {
+            let Some(message) = self.next().await? else {
                 return Err(Wrong::Closed(wanted.name()));
             };
             match (Wanted::like(&message), wanted) {
@@ -196,24 +220,26 @@ impl<'a, L: Listener> Player<'a, L> {
     async fn expect_closed(&mut self) -> Result<(), Wrong> {
         loop {
             match self.next().await? {
-                Heard::Closed => return Ok(()),
-                Heard::Said(Message::Heartbeat { .. }) => {}
-                Heard::Said(message) => return Err(Wrong::Open(message.name())),
+                None => return Ok(()),
+                Some(Message::Heartbeat { .. }) => {}
+                Some(message) => return Err(Wrong::Open(message.name())),
             }
         }
     }
 
     fn finish(self) -> Result<(), Wrong> {
         match self.early.first().map(Wanted::like) {
-            Some(Wanted::Reply(batch)) => {
-                Err(Wrong::Other(format!("an unexpected reply to batch {} came", batch.0)))
-            }
+            Some(Wanted::Reply(batch)) => Err(Wrong::Other(format!(
+                "an unexpected reply to batch {} came",
+                batch.0
+            ))),
             _ => Ok(()),
         }
     }
 
-    /// The next thing that this exchange's container does; the first to speak is the one.
-    async fn next(&mut self) -> Result<Heard, Wrong> {
+    /// What this exchange's container says next, or that it has closed the connection; the
+    /// first to speak is the one.
+    async fn next(&mut self) -> Result<Option<Message>, Wrong> {
         loop {
             let incoming = match self.listener.try_recv() {
                 Some(incoming) => incoming,
@@ -226,9 +252,9 @@ impl<'a, L: Listener> Player<'a, L> {
             };
             match incoming {
                 Incoming::Frame { peer, frame, .. } if *self.peer.get_or_insert(peer) == peer => {
-                    return Ok(Heard::Said(Message::decode(&frame)?));
+                    return Ok(Some(Message::decode(&frame)?));
                 }
-                Incoming::Closed { peer } if self.peer == Some(peer) => return Ok(Heard::Closed),
+                Incoming::Closed { peer } if self.peer == Some(peer) => return Ok(None),
                 _ => {}
             }
         }

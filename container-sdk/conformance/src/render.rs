@@ -102,7 +102,12 @@ fn values(part: &Part) -> Value {
 }
 
 fn numbers<T: Element + Into<Value>>(part: &Part) -> Value {
-    part.payload.as_slice::<T>().unwrap_or_default().iter().map(|n| (*n).into()).collect()
+    part.payload
+        .as_slice::<T>()
+        .unwrap_or_default()
+        .iter()
+        .map(|n| (*n).into())
+        .collect()
 }
 
 fn micros(duration: std::time::Duration) -> u64 {

@@ -1,29 +1,31 @@
-//! Two classifiers of handwritten digits, with the weights and images beside this crate.
+//! The two models of handwritten digits that `skysail demo` serves.
 //!
-//! `digits/train.py` wrote them, and `digits/report.json` says how many of the test images it
-//! found right by the same weights.
+//! Their weights stand in `digits/*.json`, written by `digits/train.py`; `digits/README.md`
+//! gives the format and what the models must answer.
 
 use serde::Deserialize;
 use skysail_container::{Batch, Ctx, Model, Outputs, Result, Signature};
 
 /// Pixels of an image.
-pub const PIXELS: usize = 64;
+const PIXELS: usize = 64;
+/// Classes, one a digit.
+const CLASSES: usize = 10;
 
-/// Softmax regression, 64 to 10.
+/// Softmax regression.
 #[derive(Debug)]
-pub struct DigitsLinear(Network);
+pub struct Linear(Network);
 
-/// A neural network, 64 to 32 to 10.
+/// A network with one hidden layer.
 #[derive(Debug)]
-pub struct DigitsMlp(Network);
+pub struct Mlp(Network);
 
-impl Model for DigitsLinear {
+impl Model for Linear {
     fn signature() -> Signature {
         signature()
     }
 
     fn load(_: &Ctx) -> Result<Self> {
-        Ok(DigitsLinear(serde_json::from_str(include_str!("../digits/digits-linear.json"))?))
+        Network::parse(include_str!("../digits/digits-linear.json")).map(Linear)
     }
 
     fn predict(&mut self, batch: &Batch, out: &mut Outputs, _: &Ctx) -> Result<()> {
@@ -31,13 +33,13 @@ impl Model for DigitsLinear {
     }
 }
 
-impl Model for DigitsMlp {
+impl Model for Mlp {
     fn signature() -> Signature {
         signature()
     }
 
     fn load(_: &Ctx) -> Result<Self> {
-        Ok(DigitsMlp(serde_json::from_str(include_str!("../digits/digits-mlp.json"))?))
+        Network::parse(include_str!("../digits/digits-mlp.json")).map(Mlp)
     }
 
     fn predict(&mut self, batch: &Batch, out: &mut Outputs, _: &Ctx) -> Result<()> {
@@ -45,26 +47,48 @@ impl Model for DigitsMlp {
     }
 }
 
+/// Pixels from 0 to 16 in, the digit out.
 fn signature() -> Signature {
-    Signature::new().input("x", "f32[64]").output("digit", "i32").max_batch(256)
+    Signature::new()
+        .input("x", "f32[64]")
+        .output("digit", "i32")
+        .max_batch(256)
 }
 
-/// Dense layers with ReLU between them; see `digits/README.md`.
+/// Dense layers with ReLU between them.
 #[derive(Debug, Deserialize)]
 struct Network {
     input_scale: f32,
     layers: Vec<Layer>,
+    #[serde(skip)]
+    scratch: [Vec<f32>; 2],
 }
 
+/// `output[o] = bias[o] + Σ input[i] * weights[i][o]`
 #[derive(Debug, Deserialize)]
 struct Layer {
-    /// A row for each input, a column for each output.
     weights: Vec<Vec<f32>>,
     bias: Vec<f32>,
 }
 
 impl Network {
-    fn predict(&self, batch: &Batch, out: &mut Outputs) -> Result<()> {
+    fn parse(json: &str) -> Result<Self> {
+        let network: Network = serde_json::from_str(json)?;
+        let mut width = PIXELS;
+        for (index, layer) in network.layers.iter().enumerate() {
+            let fits = |row: &Vec<f32>| row.len() == layer.bias.len();
+            if layer.weights.len() != width || !layer.weights.iter().all(fits) {
+                return Err(format!("layer {index} does not take {width} inputs").into());
+            }
+            width = layer.bias.len();
+        }
+        if width != CLASSES {
+            return Err(format!("the network has {width} outputs, {CLASSES} expected").into());
+        }
+        Ok(network)
+    }
+
+    fn predict(&mut self, batch: &Batch, out: &mut Outputs) -> Result<()> {
         let images = batch.f32("x")?.chunks(PIXELS);
         for (image, digit) in images.zip(out.tensor_mut::<i32>("digit")?) {
             *digit = self.digit(image);
@@ -72,106 +96,100 @@ impl Network {
         Ok(())
     }
 
-    /// The digit whose output is the largest.
-    fn digit(&self, image: &[f32]) -> i32 {
-        let mut values: Vec<f32> = image.iter().map(|pixel| pixel * self.input_scale).collect();
+    fn digit(&mut self, image: &[f32]) -> i32 {
+        let [input, output] = &mut self.scratch;
+        input.clear();
+        input.extend(image.iter().map(|pixel| pixel * self.input_scale));
+        let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
-            if index > 0 {
-                values.iter_mut().for_each(|value| *value = value.max(0.0));
+            layer.apply(input, output);
+            if index < last {
+                output.iter_mut().for_each(|value| *value = value.max(0.0));
             }
-            values = layer.apply(&values);
+            std::mem::swap(input, output);
         }
-        let largest = (0..).zip(&values).max_by(|(_, a), (_, b)| a.total_cmp(b));
-        largest.map_or(-1, |(digit, _)| digit)
+        index_of_largest(input)
     }
 }
 
 impl Layer {
-    fn apply(&self, inputs: &[f32]) -> Vec<f32> {
-        let mut outputs = self.bias.clone();
-        for (input, weights) in inputs.iter().zip(&self.weights) {
-            for (output, weight) in outputs.iter_mut().zip(weights) {
-                *output += input * weight;
-            }
+    fn apply(&self, input: &[f32], output: &mut Vec<f32>) {
+        output.clone_from(&self.bias);
+        for (input, weights) in input.iter().zip(&self.weights) {
+            output
+                .iter_mut()
+                .zip(weights)
+                .for_each(|(sum, weight)| *sum += input * weight);
         }
-        outputs
     }
 }
 
-/// An image that no model was trained on.
-#[derive(Clone, Debug)]
-pub struct TestImage {
-    /// The digit that it shows.
-    pub label: i32,
-    /// Its pixels, 0 to 16, row by row.
-    pub pixels: Vec<u8>,
-}
-
-/// The images of the test split.
-///
-/// # Panics
-/// If the file that is part of this crate is damaged.
-#[must_use]
-pub fn test_images() -> Vec<TestImage> {
-    let number = |field: &str| field.parse().expect("the test split holds small integers");
-    let image = |line: &str| {
-        let mut fields = line.split(',').map(number);
-        let label = fields.next().expect("a label before the pixels");
-        TestImage { label: i32::from(label), pixels: fields.collect() }
-    };
-    include_str!("../digits/digits-test.csv").lines().skip(1).map(image).collect()
-}
-
-/// What the training script measured on the test split.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Offline {
-    /// Images that the model had right.
-    pub correct: u64,
-}
-
-/// What the training script measured of a model.
-///
-/// # Panics
-/// If the file that is part of this crate is damaged.
-#[must_use]
-pub fn offline(model: &str) -> Option<Offline> {
-    #[derive(Deserialize)]
-    struct Report {
-        models: std::collections::BTreeMap<String, Offline>,
-    }
-    let report = include_str!("../digits/report.json");
-    let report: Report = serde_json::from_str(report).expect("the report is JSON");
-    report.models.get(model).copied()
+/// The first of equal ones; 0 if none is a number.
+fn index_of_largest(values: &[f32]) -> i32 {
+    let largest = (0..)
+        .zip(values)
+        .fold((0, f32::NEG_INFINITY), |largest, (index, value)| {
+            if *value > largest.1 {
+                (index, *value)
+            } else {
+                largest
+            }
+        });
+    largest.0
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::test_split::{self, TestImage};
     use skysail_container::{Cell, Payload, Worker};
 
-    use super::*;
-
-    fn correct<M: Model>() -> u64 {
-        let mut worker = Worker::<M>::load(Ctx::new(".")).unwrap();
-        let images = test_images();
-        let mut correct = 0;
-        for images in images.chunks(100) {
-            let rows: Vec<[Cell; 1]> = images.iter().map(|image| [cell(image)]).collect();
-            let answer = worker.predict_rows(&rows).unwrap();
-            let digits = answer.columns[0].as_slice::<i32>().unwrap().to_vec();
-            correct += images.iter().zip(digits).filter(|(i, digit)| i.label == *digit).count();
-        }
-        correct as u64
+    fn row(image: &TestImage) -> [Cell; 1] {
+        let pixels = image.pixels.iter();
+        let bytes: Vec<u8> = pixels
+            .flat_map(|pixel| f32::from(*pixel).to_le_bytes())
+            .collect();
+        [Cell::fixed(Payload::copy_from_slice(&bytes))]
     }
 
-    fn cell(image: &TestImage) -> Cell {
-        let bytes = image.pixels.iter().flat_map(|pixel| f32::from(*pixel).to_le_bytes());
-        Cell::fixed(Payload::copy_from_slice(&bytes.collect::<Vec<_>>()))
+    /// How many of the test images the model reads right, in batches of `rows`.
+    fn correct<M: Model>(rows: usize) -> u64 {
+        let mut worker = Worker::<M>::load(Ctx::new(".")).expect("loads");
+        let images = test_split::images();
+        let right = images.chunks(rows).map(|images| {
+            let batch: Vec<[Cell; 1]> = images.iter().map(row).collect();
+            let answer = worker.predict_rows(&batch).expect("answers");
+            let digits = answer.columns[0].as_slice::<i32>().expect("digits");
+            let pairs = images.iter().zip(digits);
+            pairs
+                .filter(|(image, digit)| image.label == **digit)
+                .count() as u64
+        });
+        right.sum()
     }
 
     #[test]
-    fn both_models_are_as_accurate_as_when_they_were_trained() {
-        assert!(test_images().len() >= 800);
-        assert_eq!(correct::<DigitsLinear>(), offline("digits-linear").unwrap().correct);
-        assert_eq!(correct::<DigitsMlp>(), offline("digits-mlp").unwrap().correct);
+    fn both_models_are_as_right_as_the_report_says() {
+        assert!(test_split::images().len() >= 800);
+        let expected = |model| test_split::offline(model).expect("in the report").correct;
+        for rows in [1, 64, 256] {
+            assert_eq!(correct::<Linear>(rows), expected("digits-linear"), "{rows}");
+            assert_eq!(correct::<Mlp>(rows), expected("digits-mlp"), "{rows}");
+        }
+    }
+
+    #[test]
+    fn a_network_of_another_shape_does_not_load() {
+        let error = |json| Network::parse(json).expect_err("wrong").to_string();
+        let layer = r#"{"input_scale":1,"layers":[{"weights":[[1]],"bias":[0]}]}"#;
+        assert_eq!(error(layer), "layer 0 does not take 64 inputs");
+        let empty = r#"{"input_scale":1,"layers":[]}"#;
+        assert_eq!(error(empty), "the network has 64 outputs, 10 expected");
+    }
+
+    #[test]
+    fn nothing_that_is_a_number_is_digit_zero() {
+        assert_eq!(index_of_largest(&[f32::NAN, f32::NAN]), 0);
+        assert_eq!(index_of_largest(&[1.0, 3.0, 3.0]), 1);
     }
 }

@@ -1,46 +1,61 @@
 //! The bundled example containers.
 //!
-//! | name | tensors | what it shows |
+//! | name | inputs → outputs | does |
 //! |---|---|---|
-//! | `digits-linear` | `x: f32[64] -> digit: i32` | softmax regression on real images |
-//! | `digits-mlp` | `x: f32[64] -> digit: i32` | the same by a small neural network |
-//! | `noop` | `x: f32[784] -> y: f32` | nothing: what the path around a model costs |
-//! | `sum` | `x: f64[-1] -> sum: f64` | rows of different lengths |
+//! | `digits-linear` | x: f32\[64\] → digit: i32 | softmax regression on 8x8 images, see `digits/` |
+//! | `digits-mlp` | x: f32\[64\] → digit: i32 | the same with one hidden layer |
+//! | `noop` | x: f32\[784\] → y: f32 | answers 1 without reading its input; measures the rest |
+//! | `sum` | x: f64\[-1\] → sum: f64 | adds the elements of each row; rows differ in length |
 //!
-//! `skysail example-container NAME` runs one; a model of one's own is a program whose `main`
-//! calls [`skysail_container::serve`], as in `examples/linear.rs`.
+//! They run inside the `skysail` program, as `skysail example-container NAME`.
 
 #![forbid(unsafe_code)]
 
 pub mod digits;
-mod noop;
-mod sum;
+pub mod noop;
+pub mod sum;
+pub mod test_split;
 
 use std::process::ExitCode;
 
 use skysail_container::{Options, run};
 
-pub use digits::{DigitsLinear, DigitsMlp};
-pub use noop::Noop;
-pub use sum::Sum;
-
-/// Runs a container.
+/// Runs a bundled container with the given options until it ends.
 pub type Run = fn(Options) -> ExitCode;
 
 const BUNDLED: [(&str, Run); 4] = [
-    ("digits-linear", run::<DigitsLinear>),
-    ("digits-mlp", run::<DigitsMlp>),
-    ("noop", run::<Noop>),
-    ("sum", run::<Sum>),
+    ("digits-linear", run::<digits::Linear>),
+    ("digits-mlp", run::<digits::Mlp>),
+    ("noop", run::<noop::Noop>),
+    ("sum", run::<sum::Sum>),
 ];
 
 /// The bundled container of that name.
 #[must_use]
 pub fn bundled(name: &str) -> Option<Run> {
-    BUNDLED.iter().find(|(bundled, _)| *bundled == name).map(|(_, run)| *run)
+    BUNDLED
+        .iter()
+        .find(|(bundled, _)| *bundled == name)
+        .map(|(_, run)| *run)
 }
 
-/// Names of all bundled containers.
+/// The names that [`bundled`] knows.
 pub fn names() -> impl Iterator<Item = &'static str> {
     BUNDLED.iter().map(|(name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_and_passes_its_self_test() {
+        let mut options = Options::default();
+        options.selftest = true;
+        for name in names() {
+            let run = bundled(name).expect("a bundled name");
+            assert_eq!(run(options.clone()), ExitCode::SUCCESS, "{name}");
+        }
+        assert!(bundled("digits").is_none());
+    }
 }

@@ -45,7 +45,11 @@ impl Key for usize {
 pub(crate) fn find(side: &'static str, specs: &[TensorSpec], key: impl Key) -> Result<usize> {
     key.index(specs).ok_or_else(|| {
         let known: Vec<String> = specs.iter().map(ToString::to_string).collect();
-        TensorError::Unknown { side, key: key.told(), known: known.join(", ") }
+        TensorError::Unknown {
+            side,
+            key: key.told(),
+            known: known.join(", "),
+        }
     })
 }
 
@@ -62,7 +66,11 @@ impl Batch {
     pub(crate) fn new(rows: usize, schema: Arc<Schema>, columns: Vec<Column>) -> Self {
         debug_assert!(columns.iter().all(|column| column.rows() == rows));
         debug_assert_eq!(columns.len(), schema.inputs.len());
-        Batch { rows, schema, columns }
+        Batch {
+            rows,
+            schema,
+            columns,
+        }
     }
 
     /// Rows in the batch, at least 1.
@@ -78,7 +86,9 @@ impl Batch {
     /// If the signature has no such input, or it holds other elements.
     pub fn tensor<T: Element>(&self, key: impl Key) -> Result<&[T]> {
         let (spec, column) = self.find(key)?;
-        column.as_slice().ok_or_else(|| mismatch(spec, std::any::type_name::<T>()))
+        column
+            .as_slice()
+            .ok_or_else(|| mismatch(spec, std::any::type_name::<T>()))
     }
 
     /// [`Self::tensor`] of `f32`.
@@ -177,7 +187,12 @@ impl Batch {
 
 fn mismatch(spec: &TensorSpec, asked: &'static str) -> TensorError {
     let (tensor, found) = (spec.name.clone(), spec.datatype);
-    TensorError::Type { side: "input", tensor, found, asked }
+    TensorError::Type {
+        side: "input",
+        tensor,
+        found,
+        asked,
+    }
 }
 
 #[cfg(test)]
@@ -200,12 +215,21 @@ mod tests {
             .output("y", "f32");
         let (schema, _) = signature.build().expect("valid");
         let rows = [
-            [Cell::fixed(floats(&[1.0, 2.0])), Cell::variable(floats(&[5.0]), [1_u32][..].into()), "é".into()],
-            [Cell::fixed(floats(&[3.0, 4.0])), Cell::variable(floats(&[]), [0_u32][..].into()), "".into()],
+            [
+                Cell::fixed(floats(&[1.0, 2.0])),
+                Cell::variable(floats(&[5.0]), [1_u32][..].into()),
+                "é".into(),
+            ],
+            [
+                Cell::fixed(floats(&[3.0, 4.0])),
+                Cell::variable(floats(&[]), [0_u32][..].into()),
+                "".into(),
+            ],
         ];
         let column = |(index, spec)| {
             let mut builder = ColumnBuilder::new(spec, 2);
-            rows.iter().for_each(|row: &[Cell; 3]| builder.push(&row[index]));
+            rows.iter()
+                .for_each(|row: &[Cell; 3]| builder.push(&row[index]));
             builder.finish()
         };
         let columns = schema.inputs.iter().enumerate().map(column).collect();
@@ -223,7 +247,10 @@ mod tests {
         assert_eq!(ranges, [0..1, 1..1]);
         let rows: Vec<_> = batch.row_slices::<f32>("v").expect("variable").collect();
         assert_eq!(rows, [&[5.0][..], &[]]);
-        assert_eq!(batch.strings("s").expect("texts").collect::<Vec<_>>(), ["é", ""]);
+        assert_eq!(
+            batch.strings("s").expect("texts").collect::<Vec<_>>(),
+            ["é", ""]
+        );
         assert_eq!(batch.cells("s").expect("texts").count(), 2);
     }
 
@@ -232,11 +259,26 @@ mod tests {
         let batch = batch();
         let error = |result: Result<()>| result.expect_err("wrong").to_string();
         let known = "the signature has x: f32[2], v: f32[-1], s: string";
-        assert_eq!(error(batch.f32("z").map(drop)), format!("no input 'z'; {known}"));
-        assert_eq!(error(batch.f32(3).map(drop)), format!("no input number 3; {known}"));
-        assert_eq!(error(batch.i64("x").map(drop)), "input 'x' holds f32, asked for i64");
-        assert_eq!(error(batch.strings("x").map(drop)), "input 'x' holds f32, asked for string");
+        assert_eq!(
+            error(batch.f32("z").map(drop)),
+            format!("no input 'z'; {known}")
+        );
+        assert_eq!(
+            error(batch.f32(3).map(drop)),
+            format!("no input number 3; {known}")
+        );
+        assert_eq!(
+            error(batch.i64("x").map(drop)),
+            "input 'x' holds f32, asked for i64"
+        );
+        assert_eq!(
+            error(batch.strings("x").map(drop)),
+            "input 'x' holds f32, asked for string"
+        );
         let ranges = batch.row_ranges("s").map(drop);
-        assert_eq!(error(ranges), "input 's' holds string, asked for fixed-width elements");
+        assert_eq!(
+            error(ranges),
+            "input 's' holds string, asked for fixed-width elements"
+        );
     }
 }

@@ -21,7 +21,12 @@ impl Ctx {
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         let (model, version) = ("local".to_owned(), "0".to_owned());
-        Ctx { model, version, directory: directory.into(), deadline: None }
+        Ctx {
+            model,
+            version,
+            directory: directory.into(),
+            deadline: None,
+        }
     }
 
     pub(crate) fn named(mut self, model: &str, version: &str) -> Self {
@@ -77,7 +82,9 @@ impl Ctx {
     #[must_use]
     pub fn remaining(&self) -> Duration {
         let now = Instant::now();
-        self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(now))
+        self.deadline.map_or(Duration::MAX, |deadline| {
+            deadline.saturating_duration_since(now)
+        })
     }
 }
 
@@ -89,8 +96,14 @@ mod tests {
     fn finds_files_in_the_models_directory_and_names_missing_ones() {
         let ctx = Ctx::new("/no/such/place");
         assert_eq!(ctx.path("w.json"), Path::new("/no/such/place/w.json"));
-        let error = ctx.read_to_string("w.json").expect_err("missing").to_string();
-        assert!(error.starts_with("cannot read /no/such/place/w.json: "), "{error}");
+        let error = ctx
+            .read_to_string("w.json")
+            .expect_err("missing")
+            .to_string();
+        assert!(
+            error.starts_with("cannot read /no/such/place/w.json: "),
+            "{error}"
+        );
         assert_eq!(ctx.read("w.json").expect_err("missing").to_string(), error);
     }
 

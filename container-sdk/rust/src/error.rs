@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use skysail_rpc::tensor::{ColumnError, SchemaError};
 use skysail_rpc::DataType;
+use skysail_rpc::tensor::{ColumnError, SchemaError};
 use thiserror::Error as ThisError;
 
 /// What an author's functions fail with: any error, and any text by `?` or `into()`.
@@ -20,10 +20,19 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum TensorError {
     /// The signature has no such tensor.
     #[error("no {side} {key}; the signature has {known}")]
-    Unknown { side: &'static str, key: String, known: String },
+    Unknown {
+        side: &'static str,
+        key: String,
+        known: String,
+    },
     /// The tensor holds other elements.
     #[error("{side} '{tensor}' holds {found}, asked for {asked}")]
-    Type { side: &'static str, tensor: String, found: DataType, asked: &'static str },
+    Type {
+        side: &'static str,
+        tensor: String,
+        found: DataType,
+        asked: &'static str,
+    },
     /// Rows of the output differ in shape, so they are pushed one by one.
     #[error("output '{tensor}' has rows of their own shape; push them one by one")]
     RowWise { tensor: String },
@@ -32,13 +41,22 @@ pub enum TensorError {
     InPlace { tensor: String },
     /// Another number of elements than rows times elements of a row.
     #[error("output '{tensor}' was given {found} elements, {rows} rows of {row_elements} expected")]
-    Length { tensor: String, found: usize, rows: usize, row_elements: usize },
+    Length {
+        tensor: String,
+        found: usize,
+        rows: usize,
+        row_elements: usize,
+    },
     /// A row that its tensor cannot hold.
     #[error("row {row} does not fit the signature")]
     Row { row: usize, source: ColumnError },
     /// More or fewer rows than the batch has.
     #[error("output '{tensor}' has {found} rows, the batch has {rows}")]
-    Rows { tensor: String, found: usize, rows: usize },
+    Rows {
+        tensor: String,
+        found: usize,
+        rows: usize,
+    },
     /// A row was failed that the batch does not have.
     #[error("row {row} was failed, the batch has {rows} rows")]
     RowRange { row: usize, rows: usize },
@@ -57,19 +75,36 @@ pub enum TensorError {
 pub enum StartError {
     /// An option that serving needs is not given.
     #[error("{option} (or {variable}) is not given: it names {what}; --help shows an example")]
-    Missing { option: &'static str, variable: &'static str, what: &'static str },
+    Missing {
+        option: &'static str,
+        variable: &'static str,
+        what: &'static str,
+    },
     /// A name that no model or version can have.
-    #[error("{option} '{name}' is not a name: expected 1 to {limit} letters, digits, '.', '_' or '-', the first a letter or digit")]
-    Name { option: &'static str, name: String, limit: usize },
+    #[error(
+        "{option} '{name}' is not a name: expected 1 to {limit} letters, digits, '.', '_' or '-', the first a letter or digit"
+    )]
+    Name {
+        option: &'static str,
+        name: String,
+        limit: usize,
+    },
     /// An endpoint that cannot be connected to.
     #[error("--rpc: {0}")]
     Endpoint(String),
     /// The join token cannot be read.
     #[error("cannot read the join token {}: {source}; pass the front end's DATA_DIR/join.token", path.display())]
-    Token { path: PathBuf, source: std::io::Error },
+    Token {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// The token file holds something else.
     #[error("join token {} has {bytes} bytes, at most {limit} allowed", path.display())]
-    TokenLength { path: PathBuf, bytes: usize, limit: usize },
+    TokenLength {
+        path: PathBuf,
+        bytes: usize,
+        limit: usize,
+    },
     /// The model's signature is not valid.
     #[error("the model's signature is not valid: {0}")]
     Signature(#[source] SchemaError),
@@ -83,7 +118,9 @@ pub enum StartError {
     #[error("the model does not load: {0}")]
     Load(String),
     /// [`crate::Model::warm_up`] failed.
-    #[error("the model does not warm up: {0}; override Model::warm_up if zeros are no input for it")]
+    #[error(
+        "the model does not warm up: {0}; override Model::warm_up if zeros are no input for it"
+    )]
     WarmUp(String),
 }
 
@@ -121,7 +158,8 @@ mod tests {
     fn tells_the_causes_once() {
         let source = ColumnError::Shape { tensor: "y".into() };
         let error = TensorError::Row { row: 3, source };
-        let text = "row 3 does not fit the signature: tensor 'y' has another shape than the schema's";
+        let text =
+            "row 3 does not fit the signature: tensor 'y' has another shape than the schema's";
         assert_eq!(causes(&error), text);
     }
 }

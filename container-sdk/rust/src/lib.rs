@@ -68,4 +68,6 @@ pub use serve::{run, serve};
 pub use signature::Signature;
 pub use worker::{Answer, Worker};
 
-pub use skysail_rpc::{Cell, Column, ColumnBuilder, DataType, Element, Payload, Schema, TensorSpec};
+pub use skysail_rpc::{
+    Cell, Column, ColumnBuilder, DataType, Element, Payload, Schema, TensorSpec,
+};

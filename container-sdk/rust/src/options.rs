@@ -33,7 +33,12 @@ pub struct Options {
           value_parser = clap::value_parser!(u16).range(1..=i64::from(SLOTS_MAX)))]
     pub slots: u16,
     /// Directory of the model's files
-    #[arg(long, env = "SKYSAIL_MODEL_PATH", value_name = "DIR", default_value = ".")]
+    #[arg(
+        long,
+        env = "SKYSAIL_MODEL_PATH",
+        value_name = "DIR",
+        default_value = "."
+    )]
     pub path: PathBuf,
     /// Check the model without a front end, then exit
     #[arg(long)]
@@ -72,19 +77,37 @@ impl Options {
     #[must_use]
     pub fn named(model: &str, version: &str) -> Self {
         let (model, version) = (Some(model.to_owned()), Some(version.to_owned()));
-        Options { model, version, ..Options::default() }
+        Options {
+            model,
+            version,
+            ..Options::default()
+        }
     }
 
     /// The endpoint to join.
     pub(crate) fn endpoint(&self) -> Result<&str, StartError> {
         let (option, variable, what) = ("--rpc", "SKYSAIL_RPC", "the front end to join");
-        self.rpc.as_deref().ok_or(StartError::Missing { option, variable, what })
+        self.rpc.as_deref().ok_or(StartError::Missing {
+            option,
+            variable,
+            what,
+        })
     }
 
     pub(crate) fn identity(&self) -> Result<Identity, StartError> {
-        let model = name("--model", "SKYSAIL_MODEL", "the model", self.model.as_deref())?;
+        let model = name(
+            "--model",
+            "SKYSAIL_MODEL",
+            "the model",
+            self.model.as_deref(),
+        )?;
         let what = "the version of the model";
-        let version = name("--version", "SKYSAIL_VERSION", what, self.version.as_deref())?;
+        let version = name(
+            "--version",
+            "SKYSAIL_VERSION",
+            what,
+            self.version.as_deref(),
+        )?;
         let identity = Identity {
             model: model.to_owned(),
             version: version.to_owned(),
@@ -107,9 +130,14 @@ impl Options {
 impl Identity {
     /// The join token, without the white space around it; empty if no file is named.
     pub(crate) fn token(&self) -> Result<Vec<u8>, StartError> {
-        let Some(path) = &self.token_file else { return Ok(Vec::new()) };
+        let Some(path) = &self.token_file else {
+            return Ok(Vec::new());
+        };
         let read = std::fs::read(path);
-        let token = read.map_err(|source| StartError::Token { path: path.clone(), source })?;
+        let token = read.map_err(|source| StartError::Token {
+            path: path.clone(),
+            source,
+        })?;
         let token = token.trim_ascii().to_vec();
         if token.len() > TOKEN_BYTES_MAX {
             let (path, bytes, limit) = (path.clone(), token.len(), TOKEN_BYTES_MAX);
@@ -126,14 +154,22 @@ fn name<'a>(
     what: &'static str,
     value: Option<&'a str>,
 ) -> Result<&'a str, StartError> {
-    let name = value.ok_or(StartError::Missing { option, variable, what })?;
+    let name = value.ok_or(StartError::Missing {
+        option,
+        variable,
+        what,
+    })?;
     let rest = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let valid = name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.bytes().all(rest);
     if valid && name.len() <= NAME_BYTES_MAX {
         return Ok(name);
     }
     let name = name.chars().take(80).collect();
-    Err(StartError::Name { option, name, limit: NAME_BYTES_MAX })
+    Err(StartError::Name {
+        option,
+        name,
+        limit: NAME_BYTES_MAX,
+    })
 }
 
 #[cfg(test)]
@@ -146,10 +182,14 @@ mod tests {
 
     #[test]
     fn says_which_option_is_missing_and_what_it_is_for() {
-        let told = "--model (or SKYSAIL_MODEL) is not given: it names the model; --help shows an example";
+        let told =
+            "--model (or SKYSAIL_MODEL) is not given: it names the model; --help shows an example";
         assert_eq!(error(Options::default().identity()), told);
         let told = error(Options::named("m", "1").endpoint().map(drop));
-        assert!(told.starts_with("--rpc (or SKYSAIL_RPC) is not given"), "{told}");
+        assert!(
+            told.starts_with("--rpc (or SKYSAIL_RPC) is not given"),
+            "{told}"
+        );
     }
 
     #[test]
@@ -158,14 +198,19 @@ mod tests {
             assert!(error(Options::named(wrong, "1").identity()).contains("is not a name"));
             assert!(error(Options::named("m", wrong).identity()).contains("--version '"));
         }
-        Options::named("digits-linear", "1.0_b").identity().expect("names");
+        Options::named("digits-linear", "1.0_b")
+            .identity()
+            .expect("names");
     }
 
     #[test]
     fn reads_the_token_without_the_line_end() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("join.token");
-        let options = Options { token_file: Some(path.clone()), ..Options::named("m", "1") };
+        let options = Options {
+            token_file: Some(path.clone()),
+            ..Options::named("m", "1")
+        };
         assert!(error(options.identity()).starts_with("cannot read the join token"));
         std::fs::write(&path, "secret\n").expect("written");
         let identity = options.identity().expect("a token");

@@ -48,23 +48,52 @@ pub struct Outputs {
 #[derive(Debug)]
 enum Sink {
     InPlace(PayloadBuf),
-    RowWise { builder: ColumnBuilder, pushed: usize },
+    RowWise(Box<Pushed>),
+}
+
+/// The rows of a tensor that were pushed so far, failed ones included.
+#[derive(Debug)]
+struct Pushed {
+    builder: ColumnBuilder,
+    rows: usize,
+}
+
+impl Pushed {
+    /// Fills the failed rows that come next with empty ones.
+    fn skip_failed(&mut self, spec: &TensorSpec, failed: &BTreeMap<usize, String>) {
+        while failed.contains_key(&self.rows) {
+            self.builder.push(&empty_row(spec));
+            self.rows += 1;
+        }
+    }
 }
 
 impl Outputs {
     /// Room for the outputs of `rows` rows.
     pub(crate) fn new(rows: usize, schema: Arc<Schema>) -> Result<Self> {
-        let row_bytes: usize = schema.outputs.iter().filter_map(TensorSpec::row_bytes).sum();
+        let row_bytes: usize = schema
+            .outputs
+            .iter()
+            .filter_map(TensorSpec::row_bytes)
+            .sum();
         let (bytes, limit) = (row_bytes.saturating_mul(rows), OUTPUT_BYTES_MAX);
         if bytes > limit {
             return Err(TensorError::TooLarge { bytes, limit });
         }
         let sink = |spec: &TensorSpec| match spec.row_bytes() {
             Some(bytes) => Sink::InPlace(PayloadBuf::zeroed(bytes * rows)),
-            None => Sink::RowWise { builder: ColumnBuilder::new(spec, rows), pushed: 0 },
+            None => Sink::RowWise(Box::new(Pushed {
+                builder: ColumnBuilder::new(spec, rows),
+                rows: 0,
+            })),
         };
         let sinks = schema.outputs.iter().map(sink).collect();
-        Ok(Outputs { rows, schema, sinks, failed: BTreeMap::new() })
+        Ok(Outputs {
+            rows,
+            schema,
+            sinks,
+            failed: BTreeMap::new(),
+        })
     }
 
     /// Rows to answer.
@@ -83,7 +112,9 @@ impl Outputs {
         check_type::<T>(spec)?;
         match sink {
             Sink::InPlace(buf) => Ok(buf.as_mut_slice().expect("whole elements were allocated")),
-            Sink::RowWise { .. } => Err(TensorError::RowWise { tensor: spec.name.clone() }),
+            Sink::RowWise(_) => Err(TensorError::RowWise {
+                tensor: spec.name.clone(),
+            }),
         }
     }
 
@@ -109,7 +140,12 @@ impl Outputs {
             return Ok(());
         }
         let tensor = self.schema.outputs[self.index(key)?].name.clone();
-        Err(TensorError::Length { tensor, found, rows, row_elements: expected / rows })
+        Err(TensorError::Length {
+            tensor,
+            found,
+            rows,
+            row_elements: expected / rows,
+        })
     }
 
     /// Answers the next row of a tensor with one variable dimension. A failed row takes none.
@@ -160,16 +196,21 @@ impl Outputs {
     /// As [`Self::push`].
     pub fn push_cell(&mut self, key: impl Key, cell: &Cell) -> Result<()> {
         let (spec, sink) = find_sink(&self.schema, &mut self.sinks, key)?;
-        let Sink::RowWise { builder, pushed } = sink else {
-            return Err(TensorError::InPlace { tensor: spec.name.clone() });
+        let Sink::RowWise(pushed) = sink else {
+            return Err(TensorError::InPlace {
+                tensor: spec.name.clone(),
+            });
         };
-        skip_failed(spec, builder, pushed, &self.failed);
-        cell.check(spec).map_err(|source| TensorError::Row { row: *pushed, source })?;
+        pushed.skip_failed(spec, &self.failed);
+        cell.check(spec).map_err(|source| TensorError::Row {
+            row: pushed.rows,
+            source,
+        })?;
         // Rows past the batch are only counted: `finish` refuses them.
-        if *pushed < self.rows {
-            builder.push(cell);
+        if pushed.rows < self.rows {
+            pushed.builder.push(cell);
         }
-        *pushed += 1;
+        pushed.rows += 1;
         Ok(())
     }
 
@@ -182,7 +223,11 @@ impl Outputs {
     /// The columns and the failed rows.
     pub(crate) fn finish(mut self) -> Result<(Vec<Column>, Vec<RowError>)> {
         let rows = self.rows;
-        if let Some((row, _)) = self.failed.last_key_value().filter(|(row, _)| **row >= rows) {
+        if let Some((row, _)) = self
+            .failed
+            .last_key_value()
+            .filter(|(row, _)| **row >= rows)
+        {
             return Err(TensorError::RowRange { row: *row, rows });
         }
         let sinks = std::mem::take(&mut self.sinks);
@@ -205,11 +250,15 @@ impl Outputs {
 
 /// Why no row of the batch is answered, if too many failed for one reply to name them all.
 pub(crate) fn too_many_errors(row_errors: &[RowError], rows: usize) -> Option<String> {
-    let text_bytes = (ROW_ERROR_BYTES_MAX / row_errors.len().max(1))
-        .saturating_sub(ROW_ERROR_OVERHEAD_BYTES);
-    let first = row_errors.first().filter(|_| text_bytes < ROW_ERROR_TEXT_BYTES_MIN)?;
+    let text_bytes =
+        (ROW_ERROR_BYTES_MAX / row_errors.len().max(1)).saturating_sub(ROW_ERROR_OVERHEAD_BYTES);
+    let first = row_errors
+        .first()
+        .filter(|_| text_bytes < ROW_ERROR_TEXT_BYTES_MIN)?;
     let (count, row, error) = (row_errors.len(), first.row, &first.error);
-    Some(format!("{count} of {rows} rows failed, row {row} first: {error}"))
+    Some(format!(
+        "{count} of {rows} rows failed, row {row} first: {error}"
+    ))
 }
 
 /// Ascending; the texts are cut so that all of them fit into the header of the reply.
@@ -219,7 +268,10 @@ fn row_errors(failed: BTreeMap<usize, String>) -> Vec<RowError> {
         .max(ROW_ERROR_TEXT_BYTES_MIN);
     let error = |(row, mut error): (usize, String)| {
         error.truncate(error.floor_char_boundary(text_bytes));
-        RowError { row: u32::try_from(row).unwrap_or(u32::MAX), error }
+        RowError {
+            row: u32::try_from(row).unwrap_or(u32::MAX),
+            error,
+        }
     };
     failed.into_iter().map(error).collect()
 }
@@ -232,13 +284,17 @@ fn finish_column(
 ) -> Result<Column> {
     match sink {
         Sink::InPlace(buf) => in_place_column(spec, buf, rows),
-        Sink::RowWise { mut builder, mut pushed } => {
-            skip_failed(spec, &mut builder, &mut pushed, failed);
-            if pushed != rows {
+        Sink::RowWise(mut pushed) => {
+            pushed.skip_failed(spec, failed);
+            if pushed.rows != rows {
                 let tensor = spec.name.clone();
-                return Err(TensorError::Rows { tensor, found: pushed, rows });
+                return Err(TensorError::Rows {
+                    tensor,
+                    found: pushed.rows,
+                    rows,
+                });
             }
-            Ok(builder.finish())
+            Ok(pushed.builder.finish())
         }
     }
 }
@@ -260,23 +316,14 @@ fn column_bytes(column: &Column) -> usize {
     column.parts(0).map(|part| part.payload.len()).sum()
 }
 
-/// Fills the failed rows that come next with empty ones.
-fn skip_failed(
-    spec: &TensorSpec,
-    builder: &mut ColumnBuilder,
-    pushed: &mut usize,
-    failed: &BTreeMap<usize, String>,
-) {
-    while failed.contains_key(pushed) {
-        builder.push(&empty_row(spec));
-        *pushed += 1;
-    }
-}
-
 /// The smallest row that `spec` allows.
 fn empty_row(spec: &TensorSpec) -> Cell {
     let dims = smallvec::smallvec![0; spec.variable_dims()];
-    let texts = if spec.datatype.width().is_none() { spec.row_elements().unwrap_or(0) } else { 0 };
+    let texts = if spec.datatype.width().is_none() {
+        spec.row_elements().unwrap_or(0)
+    } else {
+        0
+    };
     if texts == 0 {
         return Cell::variable(Payload::default(), dims);
     }
@@ -288,7 +335,11 @@ fn only_dim(spec: &TensorSpec, elements: usize) -> smallvec::SmallVec<[u32; 2]> 
     if spec.variable_dims() != 1 {
         return smallvec::SmallVec::new();
     }
-    let fixed: usize = spec.dims.iter().filter_map(|dim| usize::try_from(*dim).ok()).product();
+    let fixed: usize = spec
+        .dims
+        .iter()
+        .filter_map(|dim| usize::try_from(*dim).ok())
+        .product();
     smallvec::smallvec![u32::try_from(elements / fixed).unwrap_or(u32::MAX)]
 }
 
@@ -310,7 +361,12 @@ fn check_type<T: Element>(spec: &TensorSpec) -> Result<()> {
 
 fn mismatch(spec: &TensorSpec, asked: &'static str) -> TensorError {
     let (tensor, found) = (spec.name.clone(), spec.datatype);
-    TensorError::Type { side: "output", tensor, found, asked }
+    TensorError::Type {
+        side: "output",
+        tensor,
+        found,
+        asked,
+    }
 }
 
 #[cfg(test)]

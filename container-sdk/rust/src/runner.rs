@@ -224,7 +224,10 @@ impl<M: Model> Runner<M> {
             tracing::debug!(cause, "still away from the front end");
             return;
         }
-        tracing::warn!(cause, "away from the front end; trying again until it is back");
+        tracing::warn!(
+            cause,
+            "away from the front end; trying again until it is back"
+        );
     }
 
     fn refused(&mut self, reject: &Reject) {

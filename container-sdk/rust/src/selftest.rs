@@ -48,7 +48,11 @@ pub(crate) fn run<M: Model>(options: &Options) -> ExitCode {
     let ok = checks.iter().all(|check| check.outcome.is_ok());
     // Nobody is left to tell if standard output is gone.
     drop(print(&checks, ok, options.json));
-    if ok { ExitCode::SUCCESS } else { ExitCode::from(1) }
+    if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    }
 }
 
 fn print(checks: &[Check], ok: bool, as_json: bool) -> std::io::Result<()> {
@@ -56,7 +60,9 @@ fn print(checks: &[Check], ok: bool, as_json: bool) -> std::io::Result<()> {
     if as_json {
         return writeln!(out, "{}", as_value(checks, ok));
     }
-    checks.iter().try_for_each(|check| writeln!(out, "{}", line(check)))
+    checks
+        .iter()
+        .try_for_each(|check| writeln!(out, "{}", line(check)))
 }
 
 fn line(check: &Check) -> String {
@@ -84,9 +90,14 @@ fn checks<M: Model>(options: &Options) -> Vec<Check> {
         ok
     };
     let built = M::signature().build().map_err(|error| error.to_string());
-    let told = built.as_ref().map(|(schema, _)| schema.to_string()).map_err(Clone::clone);
+    let told = built
+        .as_ref()
+        .map(|(schema, _)| schema.to_string())
+        .map_err(Clone::clone);
     add("signature", told);
-    let Ok((schema, max_batch)) = built else { return checks };
+    let Ok((schema, max_batch)) = built else {
+        return checks;
+    };
     add("hello", hello_round_trip(&schema, max_batch));
     add("empty batch", empty_batch(&schema, max_batch));
     let mut worker = match Worker::<M>::load(options.ctx()) {
@@ -97,7 +108,10 @@ fn checks<M: Model>(options: &Options) -> Vec<Check> {
         }
     };
     add("load", Ok(String::new()));
-    let warm = worker.warm_up().map(|()| String::new()).map_err(|error| error.to_string());
+    let warm = worker
+        .warm_up()
+        .map(|()| String::new())
+        .map_err(|error| error.to_string());
     if !add("warm-up", warm) {
         return checks;
     }
@@ -140,11 +154,23 @@ fn empty_batch(schema: &Schema, max_batch: usize) -> Result<String, String> {
     let hello = hello(schema, max_batch);
     let (mut session, _) = ContainerSession::open(now, Timing::default(), hello);
     let (protocol, replica) = (PROTOCOL.1, 0);
-    let welcome = Welcome { protocol, replica, heartbeat: HEARTBEAT, silence: SILENCE };
+    let welcome = Welcome {
+        protocol,
+        replica,
+        heartbeat: HEARTBEAT,
+        silence: SILENCE,
+    };
     let parts = std::iter::empty().collect();
     let remaining = Duration::from_secs(1);
-    let predict = Predict { batch: BatchId(1), rows: 0, remaining, parts };
-    session.on_message(now, Message::Welcome(welcome)).map_err(|error| error.to_string())?;
+    let predict = Predict {
+        batch: BatchId(1),
+        rows: 0,
+        remaining,
+        parts,
+    };
+    session
+        .on_message(now, Message::Welcome(welcome))
+        .map_err(|error| error.to_string())?;
     match session.on_message(now, Message::Predict(predict)) {
         Err(SessionError::Rows { .. }) => Ok("refused before the model".to_owned()),
         other => Err(format!("a batch of 0 rows was not refused: {other:?}")),
@@ -153,7 +179,13 @@ fn empty_batch(schema: &Schema, max_batch: usize) -> Result<String, String> {
 
 fn made_up_rows(schema: &Schema, rows: usize) -> Vec<Row> {
     let mut rng = fastrand::Rng::with_seed(SEED);
-    let mut row = || schema.inputs.iter().map(|spec| synth::row(spec, &mut rng)).collect();
+    let mut row = || {
+        schema
+            .inputs
+            .iter()
+            .map(|spec| synth::row(spec, &mut rng))
+            .collect()
+    };
     (0..rows).map(|_| row()).collect()
 }
 
@@ -163,7 +195,11 @@ fn answer<M: Model>(worker: &mut Worker<M>, rows: &[Row]) -> Result<String, Stri
         None => Ok(String::new()),
         Some(error) => {
             let count = answer.row_errors.len();
-            Ok(format!("{count} of {} rows failed: {}", rows.len(), error.error))
+            Ok(format!(
+                "{count} of {} rows failed: {}",
+                rows.len(),
+                error.error
+            ))
         }
     }
 }
@@ -183,11 +219,17 @@ fn permuted<M: Model>(worker: &mut Worker<M>, rows: &[Row]) -> Result<String, St
         let differs = (0..schema.outputs.len()).find(|index| {
             let cell = |answer: &Answer, row| answer.columns[*index].cells().nth(row);
             !failed(&straight, row)
-                && !alike(&schema.outputs[*index], cell(&straight, row), cell(&turned, place))
+                && !alike(
+                    &schema.outputs[*index],
+                    cell(&straight, row),
+                    cell(&turned, place),
+                )
         });
         if let Some(index) = differs {
             let output = &schema.outputs[index].name;
-            return Err(format!("row {row} gets another '{output}' as row {place} of the batch"));
+            return Err(format!(
+                "row {row} gets another '{output}' as row {place} of the batch"
+            ));
         }
     }
     Ok(String::new())
@@ -198,7 +240,9 @@ fn not_a_number<M: Model>(worker: &mut Worker<M>, rows: &[Row]) -> Result<String
     let specs = worker.schema().inputs.clone();
     let row = |row: &Row| -> Row {
         let cells = specs.iter().zip(row);
-        cells.map(|(spec, cell)| synth::nan_row(spec, cell).unwrap_or(cell.clone())).collect()
+        cells
+            .map(|(spec, cell)| synth::nan_row(spec, cell).unwrap_or(cell.clone()))
+            .collect()
     };
     let nan: Vec<Row> = rows.iter().map(row).collect();
     if nan == rows {
@@ -212,11 +256,16 @@ fn not_a_number<M: Model>(worker: &mut Worker<M>, rows: &[Row]) -> Result<String
 }
 
 fn failed(answer: &Answer, row: usize) -> bool {
-    answer.row_errors.iter().any(|error| error.row as usize == row)
+    answer
+        .row_errors
+        .iter()
+        .any(|error| error.row as usize == row)
 }
 
 fn alike(spec: &TensorSpec, one: Option<Cell>, other: Option<Cell>) -> bool {
-    let (Some(one), Some(other)) = (one, other) else { return false };
+    let (Some(one), Some(other)) = (one, other) else {
+        return false;
+    };
     if one.variable_dims() != other.variable_dims() || one.ends() != other.ends() {
         return false;
     }
@@ -226,7 +275,9 @@ fn alike(spec: &TensorSpec, one: Option<Cell>, other: Option<Cell>) -> bool {
         a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * scale
     };
     match spec.datatype {
-        DataType::Fp32 => zip(a.as_slice(), b.as_slice(), |a: f32, b| near(a.into(), b.into())),
+        DataType::Fp32 => zip(a.as_slice(), b.as_slice(), |a: f32, b| {
+            near(a.into(), b.into())
+        }),
         DataType::Fp64 => zip(a.as_slice(), b.as_slice(), near),
         DataType::Fp16 | DataType::Bf16 => zip(a.as_slice(), b.as_slice(), |a: u16, b| {
             (i32::from(a.cast_signed()) - i32::from(b.cast_signed())).abs() <= HALF_STEPS

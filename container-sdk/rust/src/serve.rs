@@ -55,6 +55,10 @@ pub fn serve<M: Model>() -> ExitCode {
 
 /// [`serve`] for a program that has read the options by itself.
 #[must_use]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the last call of a program, often by pointer"
+)]
 pub fn run<M: Model>(options: Options) -> ExitCode {
     log_to_stderr();
     if options.selftest {
@@ -65,7 +69,10 @@ pub fn run<M: Model>(options: Options) -> ExitCode {
         Ok(Err(reject)) => {
             let model = options.model.as_deref().unwrap_or_default();
             let version = options.version.as_deref().unwrap_or_default();
-            say(&format!("{model}:{version} has ended: {}", refusal(&reject)));
+            say(&format!(
+                "{model}:{version} has ended: {}",
+                refusal(&reject)
+            ));
             exit_code(reject.reason)
         }
         Err(error) => {
@@ -151,11 +158,24 @@ mod tests {
 
     #[test]
     fn reads_the_models_version_not_its_own() {
-        let line = ["c", "--rpc", "ipc://x", "--model", "m", "--version", "7", "--slots", "3"];
+        let line = [
+            "c",
+            "--rpc",
+            "ipc://x",
+            "--model",
+            "m",
+            "--version",
+            "7",
+            "--slots",
+            "3",
+        ];
         let options = Cli::try_parse_from(line).expect("valid").options;
         assert_eq!((options.version.as_deref(), options.slots), (Some("7"), 3));
         assert!(Cli::try_parse_from(["c", "--slots", "0"]).is_err());
-        assert!(Cli::try_parse_from(["c", "--json"]).is_err(), "only with --selftest");
+        assert!(
+            Cli::try_parse_from(["c", "--json"]).is_err(),
+            "only with --selftest"
+        );
     }
 
     #[test]

@@ -31,7 +31,11 @@ pub struct Signature {
 
 impl Default for Signature {
     fn default() -> Self {
-        Signature { schema: Schema::default(), max_batch: MAX_BATCH_DEFAULT, error: None }
+        Signature {
+            schema: Schema::default(),
+            max_batch: MAX_BATCH_DEFAULT,
+            error: None,
+        }
     }
 }
 
@@ -70,7 +74,9 @@ impl Signature {
     /// # Errors
     /// The first thing that is wrong with the signature.
     pub fn build(self) -> Result<(Schema, usize), StartError> {
-        self.error.map_or(Ok(()), Err).map_err(StartError::Signature)?;
+        self.error
+            .map_or(Ok(()), Err)
+            .map_err(StartError::Signature)?;
         self.schema.check().map_err(StartError::Signature)?;
         let (found, limit) = (self.max_batch, BATCH_ROWS_MAX as usize);
         if found == 0 || found > limit {
@@ -81,7 +87,9 @@ impl Signature {
 
     fn parse(&mut self, name: &str, text: &str) -> Option<TensorSpec> {
         let parsed = TensorSpec::parse(name, text);
-        parsed.map_err(|error| self.error.get_or_insert(error).clone()).ok()
+        parsed
+            .map_err(|error| self.error.get_or_insert(error).clone())
+            .ok()
     }
 }
 
@@ -99,16 +107,31 @@ mod tests {
         let bad = Signature::new().input("x", "f33[2]").output("y", "oops");
         assert!(error(bad).starts_with(&format!("{start}'f33[2]' is not a tensor type")));
         let none = Signature::new().input("x", "f32");
-        assert_eq!(error(none), format!("{start}outputs has 0 tensors, 1 to 32 allowed"));
-        let twice = Signature::new().input("x", "f32").input("x", "f32").output("y", "f32");
+        assert_eq!(
+            error(none),
+            format!("{start}outputs has 0 tensors, 1 to 32 allowed")
+        );
+        let twice = Signature::new()
+            .input("x", "f32")
+            .input("x", "f32")
+            .output("y", "f32");
         assert_eq!(error(twice), format!("{start}tensor 'x' appears twice"));
-        let empty = Signature::new().input("x", "f32").output("y", "f32").max_batch(0);
-        assert_eq!(error(empty), format!("{start}max_batch is 0, 1 to 65536 allowed"));
+        let empty = Signature::new()
+            .input("x", "f32")
+            .output("y", "f32")
+            .max_batch(0);
+        assert_eq!(
+            error(empty),
+            format!("{start}max_batch is 0, 1 to 65536 allowed")
+        );
     }
 
     #[test]
     fn keeps_the_order_of_the_tensors() {
-        let signature = Signature::new().input("b", "f32").input("a", "string").output("y", "i64");
+        let signature = Signature::new()
+            .input("b", "f32")
+            .input("a", "string")
+            .output("y", "i64");
         let (schema, max_batch) = signature.build().expect("valid");
         assert_eq!(schema.to_string(), "(b: f32, a: string) -> (y: i64)");
         assert_eq!(max_batch, MAX_BATCH_DEFAULT);

@@ -19,10 +19,15 @@ pub(crate) fn zero_row(spec: &TensorSpec) -> Cell {
 
 /// A row of values that `rng` chooses; floats lie in 0 to 1, integers in 0 to 100.
 pub(crate) fn row(spec: &TensorSpec, rng: &mut fastrand::Rng) -> Cell {
-    let dims = (0..spec.variable_dims()).map(|_| rng.u32(1..=VARIABLE_DIM_MAX)).collect();
+    let dims = (0..spec.variable_dims())
+        .map(|_| rng.u32(1..=VARIABLE_DIM_MAX))
+        .collect();
     let elements = elements(spec, &dims);
     if spec.datatype.width().is_none() {
-        return texts((0..elements).map(|_| format!("text {}", rng.u32(..1000))), dims);
+        return texts(
+            (0..elements).map(|_| format!("text {}", rng.u32(..1000))),
+            dims,
+        );
     }
     let mut buf = PayloadBuf::default();
     (0..elements).for_each(|_| push_value(spec.datatype, rng, &mut buf));
@@ -80,7 +85,9 @@ fn texts(texts: impl Iterator<Item = String>, dims: SmallVec<[u32; 2]>) -> Cell 
 
 fn elements(spec: &TensorSpec, dims: &SmallVec<[u32; 2]>) -> usize {
     let dims = Cell::variable(Payload::default(), dims.clone()).dims(spec);
-    dims.iter().filter_map(|dim| usize::try_from(*dim).ok()).product()
+    dims.iter()
+        .filter_map(|dim| usize::try_from(*dim).ok())
+        .product()
 }
 
 #[cfg(test)]
@@ -92,7 +99,11 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(7);
         for datatype in DataType::all() {
             for dims in [&[][..], &[3], &[-1], &[2, -1], &[-1, -1]] {
-                let spec = TensorSpec { name: "t".into(), datatype, dims: dims.into() };
+                let spec = TensorSpec {
+                    name: "t".into(),
+                    datatype,
+                    dims: dims.into(),
+                };
                 assert_eq!(zero_row(&spec).check(&spec), Ok(()), "{spec}");
                 let row = row(&spec, &mut rng);
                 assert_eq!(row.check(&spec), Ok(()), "{spec}");

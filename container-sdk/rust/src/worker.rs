@@ -65,7 +65,12 @@ impl<M: Model> Worker<M> {
     pub fn load(ctx: Ctx) -> Result<Self, StartError> {
         let (schema, max_batch) = M::signature().build()?;
         let model = guarded(|| M::load(&ctx)).map_err(StartError::Load)?;
-        Ok(Worker { model, ctx, schema: Arc::new(schema), max_batch })
+        Ok(Worker {
+            model,
+            ctx,
+            schema: Arc::new(schema),
+            max_batch,
+        })
     }
 
     /// Warms the model up.
@@ -95,7 +100,11 @@ impl<M: Model> Worker<M> {
     /// the most, or what the model said.
     pub fn predict_rows<R: AsRef<[Cell]>>(&mut self, rows: &[R]) -> Result<Answer, String> {
         if rows.is_empty() || rows.len() > self.max_batch {
-            return Err(format!("{} rows, 1 to {} allowed", rows.len(), self.max_batch));
+            return Err(format!(
+                "{} rows, 1 to {} allowed",
+                rows.len(),
+                self.max_batch
+            ));
         }
         let columns = self.columns(rows)?;
         self.predict(rows.len(), columns, None)
@@ -122,7 +131,11 @@ impl<M: Model> Worker<M> {
         let (columns, row_errors) = out.finish().map_err(|error| causes(&error))?;
         match too_many_errors(&row_errors, rows) {
             Some(error) => Err(error),
-            None => Ok(Answer { columns, row_errors, compute }),
+            None => Ok(Answer {
+                columns,
+                row_errors,
+                compute,
+            }),
         }
     }
 
@@ -132,9 +145,14 @@ impl<M: Model> Worker<M> {
             let cells = row.as_ref();
             if cells.len() != specs.len() {
                 let (found, expected) = (cells.len(), specs.len());
-                return Err(format!("row {index} has {found} cells, {expected} expected"));
+                return Err(format!(
+                    "row {index} has {found} cells, {expected} expected"
+                ));
             }
-            let checked = cells.iter().zip(specs).try_for_each(|(cell, spec)| cell.check(spec));
+            let checked = cells
+                .iter()
+                .zip(specs)
+                .try_for_each(|(cell, spec)| cell.check(spec));
             checked.map_err(|error| format!("row {index} does not fit: {error}"))?;
         }
         let column = |(index, spec)| synth::column(spec, rows.iter().map(|r| &r.as_ref()[index]));
@@ -175,7 +193,8 @@ fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T, String> {
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a message")
 }
 
 #[cfg(test)]
@@ -189,7 +208,10 @@ mod tests {
 
     impl Model for Moody {
         fn signature() -> Signature {
-            Signature::new().input("x", "u8").output("y", "u8").max_batch(4)
+            Signature::new()
+                .input("x", "u8")
+                .output("y", "u8")
+                .max_batch(4)
         }
 
         fn load(_: &Ctx) -> Result<Self> {
@@ -227,7 +249,13 @@ mod tests {
         let answer = worker.predict_rows(&rows(&[0, 9, 8])).expect("as before");
         assert_eq!(answer.columns[0].as_slice(), Some(&[0_u8, 9, 8][..]));
         let answer = worker.predict_rows(&rows(&[3, 9])).expect("one row of two");
-        assert_eq!(answer.row_errors, [RowError { row: 1, error: "this one".into() }]);
+        assert_eq!(
+            answer.row_errors,
+            [RowError {
+                row: 1,
+                error: "this one".into()
+            }]
+        );
     }
 
     #[test]

@@ -18,7 +18,11 @@ impl Answered {
     #[must_use]
     pub(crate) fn new(metrics: &Arc<Metrics>, port: &'static str) -> Answered {
         let ok = metrics.http_responses(port, StatusCode::OK.as_u16());
-        Answered { metrics: metrics.clone(), port, ok }
+        Answered {
+            metrics: metrics.clone(),
+            port,
+            ok,
+        }
     }
 
     /// Counts a response.
@@ -26,7 +30,9 @@ impl Answered {
         if status == StatusCode::OK {
             self.ok.inc();
         } else {
-            self.metrics.http_responses(self.port, status.as_u16()).inc();
+            self.metrics
+                .http_responses(self.port, status.as_u16())
+                .inc();
         }
     }
 }

@@ -35,7 +35,9 @@ fn is_loopback(host: &str) -> bool {
     };
     let bare = without_port.trim_start_matches('[').trim_end_matches(']');
     bare.eq_ignore_ascii_case("localhost")
-        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || bare
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -44,15 +46,29 @@ mod tests {
 
     fn headers(pairs: &[(hyper::header::HeaderName, &'static str)]) -> HeaderMap {
         let value = |text: &'static str| HeaderValue::from_static(text);
-        pairs.iter().map(|(name, text)| (name.clone(), value(text))).collect()
+        pairs
+            .iter()
+            .map(|(name, text)| (name.clone(), value(text)))
+            .collect()
     }
 
     #[test]
     fn takes_loopback_names_only() {
-        for good in ["localhost", "LOCALHOST:1337", "127.0.0.1:1337", "127.1.2.3", "[::1]:80"] {
+        for good in [
+            "localhost",
+            "LOCALHOST:1337",
+            "127.0.0.1:1337",
+            "127.1.2.3",
+            "[::1]:80",
+        ] {
             assert_eq!(refusal(&headers(&[(HOST, good)])), None, "{good}");
         }
-        for bad in ["evil.example", "127.0.0.1.evil.example", "10.0.0.1:1337", ""] {
+        for bad in [
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1:1337",
+            "",
+        ] {
             assert!(refusal(&headers(&[(HOST, bad)])).is_some(), "{bad}");
         }
         assert_eq!(refusal(&HeaderMap::new()), None, "HTTP/1.0 has no Host");

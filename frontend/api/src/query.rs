@@ -49,7 +49,12 @@ struct Refusal {
 
 impl Refusal {
     fn new(status: StatusCode, error: &'static str, cause: impl Into<String>) -> Refusal {
-        Refusal { status, error, cause: cause.into(), field: None }
+        Refusal {
+            status,
+            error,
+            cause: cause.into(),
+            field: None,
+        }
     }
 }
 
@@ -58,7 +63,11 @@ impl QueryService {
     #[must_use]
     pub fn new(frontend: Arc<Frontend>) -> QueryService {
         let answered = Answered::new(frontend.engine.metrics(), "query");
-        QueryService { frontend, json: JsonLimits::default(), answered }
+        QueryService {
+            frontend,
+            json: JsonLimits::default(),
+            answered,
+        }
     }
 
     /// Answers one request.
@@ -103,7 +112,9 @@ impl QueryService {
     fn route(&self, method: &Method, path: &str) -> Result<Arc<Route>, Refusal> {
         let inner = path.strip_prefix('/').unwrap_or(path);
         let inner = inner.strip_suffix('/').unwrap_or(inner);
-        let app = inner.strip_suffix("/predict").filter(|app| !app.contains('/'));
+        let app = inner
+            .strip_suffix("/predict")
+            .filter(|app| !app.contains('/'));
         let Some(app) = app else {
             let cause = format!("no such path: {}", path.escape_default());
             return Err(Refusal::new(StatusCode::NOT_FOUND, "Not found", cause));
@@ -114,7 +125,11 @@ impl QueryService {
         };
         if method != Method::POST {
             let cause = format!("{method} is not allowed here, only POST");
-            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", cause));
+            return Err(Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Method not allowed",
+                cause,
+            ));
         }
         Ok(route)
     }
@@ -125,7 +140,11 @@ impl QueryService {
         parsed: PredictBody,
         arrival: Instant,
     ) -> Result<Vec<u8>, Refusal> {
-        let PredictBody { rows, batch, version } = parsed;
+        let PredictBody {
+            rows,
+            batch,
+            version,
+        } = parsed;
         let inputs = input::inputs(route, rows, batch).map_err(|(field, cause)| Refusal {
             field: Some(field),
             ..Refusal::new(StatusCode::BAD_REQUEST, "Json error", cause)
@@ -133,7 +152,9 @@ impl QueryService {
         let version = version.as_deref();
         let mut out = Vec::with_capacity(160 * inputs.len().max(1));
         if batch && inputs.len() != 1 {
-            let asked = inputs.into_iter().map(|input| self.ask(route, input, version, arrival));
+            let asked = inputs
+                .into_iter()
+                .map(|input| self.ask(route, input, version, arrival));
             let answers = join_all(asked).await;
             out.extend_from_slice(b"{\"batch_predictions\":[");
             for (index, answer) in answers.into_iter().enumerate() {
@@ -160,12 +181,24 @@ impl QueryService {
         arrival: Instant,
     ) -> Result<Answer, Refusal> {
         let deadline = arrival + route.app.slo();
-        let answer = self.frontend.engine.ask(route, input, version, arrival, deadline).await;
+        let answer = self
+            .frontend
+            .engine
+            .ask(route, input, version, arrival, deadline)
+            .await;
         answer.map_err(|error| {
-            let field = if matches!(error, AskError::Input(_)) { "input" } else { "version" };
+            let field = if matches!(error, AskError::Input(_)) {
+                "input"
+            } else {
+                "version"
+            };
             Refusal {
                 field: Some(field.to_owned()),
-                ..Refusal::new(StatusCode::BAD_REQUEST, "Query processing error", error.to_string())
+                ..Refusal::new(
+                    StatusCode::BAD_REQUEST,
+                    "Query processing error",
+                    error.to_string(),
+                )
             }
         })
     }

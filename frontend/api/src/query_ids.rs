@@ -32,7 +32,11 @@ impl QueryIds {
     /// If it cannot be made durable.
     pub fn open(control: Arc<Control>) -> Result<QueryIds, ControlError> {
         let block = control.reserve_query_ids(BLOCK)?;
-        let state = Arc::new(Mutex::new(State { block, spare: None, fetching: false }));
+        let state = Arc::new(Mutex::new(State {
+            block,
+            spare: None,
+            fetching: false,
+        }));
         Ok(QueryIds { control, state })
     }
 

@@ -4,7 +4,7 @@
 //! Each takes `--json`, which prints the API's own answer; without it they print for people.
 //!
 //! Exit status: 0 done; 1 the front end refused, failed or cannot be reached; 2 the command line is
-//! wrong. [`usage`] and [`report`] keep to it for all other verbs too.
+//! wrong.
 
 mod applications;
 mod client;
@@ -15,12 +15,12 @@ mod predict;
 mod render;
 mod status;
 
-use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use skysail_api::Frontend;
 
+use crate::console::usage;
 use client::{CliError, Client, Where};
 
 /// A verb that talks to a running front end.
@@ -68,7 +68,7 @@ impl ClientCommand {
     /// Carries the verb out and prints what came of it.
     ///
     /// # Errors
-    /// One for [`report`].
+    /// One for [`report`](crate::console::report).
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let common = self.common();
         let outcome = Client::connect(&common.place).and_then(|client| self.carry_out(&client));
@@ -106,42 +106,6 @@ impl ClientCommand {
             ClientCommand::Status(command) => command.run(client),
             ClientCommand::Predict(command) => command.run(client),
         }
-    }
-}
-
-/// A mistake of the command line, the configuration or the environment.
-#[derive(Debug)]
-struct UsageError(anyhow::Error);
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
-
-/// Marks an error as one of the command line, the configuration or the environment.
-pub(crate) fn usage(error: impl Into<anyhow::Error>) -> anyhow::Error {
-    UsageError(error.into()).into()
-}
-
-/// Says in one line what went wrong, and with what status the process is to end.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    let line = format!("{error:#}").replace('\n', " ");
-    // Where stderr is gone there is nobody to tell.
-    let _ = writeln!(io::stderr(), "skysail: {line}");
-    ExitCode::from(status_of(error))
-}
-
-fn status_of(error: &anyhow::Error) -> u8 {
-    if error.is::<UsageError>() { 2 } else { 1 }
-}
-
-/// Prints a text and ends its line.
-pub(crate) fn print(text: &str) {
-    if let Err(error) = write_lines(text) {
-        let _ = writeln!(io::stderr(), "skysail: cannot write to stdout: {error}");
     }
 }
 

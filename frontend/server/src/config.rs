@@ -144,12 +144,15 @@ impl Config {
     pub(crate) fn read(file: Option<&PathBuf>, flags: &Flags) -> Result<Config> {
         let mut sources = Figment::from(Serialized::defaults(Config::defaults()));
         if let Some(file) = file {
-            std::fs::metadata(file)
-                .with_context(|| format!("cannot read the configuration file {}", file.display()))?;
+            std::fs::metadata(file).with_context(|| {
+                format!("cannot read the configuration file {}", file.display())
+            })?;
             sources = sources.merge(Toml::file_exact(file));
         }
         let environment = Env::prefixed(ENVIRONMENT);
-        let merged = sources.merge(environment).merge(Serialized::defaults(flags));
+        let merged = sources
+            .merge(environment)
+            .merge(Serialized::defaults(flags));
         let mut config: Config = merged.extract().context("the configuration is wrong")?;
         config.rpc = rpc_endpoints(&config)?;
         config.check()?;
@@ -170,7 +173,10 @@ impl Config {
         if self.cores == 0 || self.cores > 1024 {
             bail!("cores is {}, 1 to 1024 allowed", self.cores);
         }
-        let addresses = [("query", self.query_address()?), ("management", self.management_address()?)];
+        let addresses = [
+            ("query", self.query_address()?),
+            ("management", self.management_address()?),
+        ];
         for (name, address) in addresses {
             if !address.ip().is_loopback() && self.auth != Auth::None {
                 bail!(
@@ -179,7 +185,11 @@ impl Config {
                 );
             }
         }
-        for endpoint in self.rpc.iter().filter_map(|endpoint| endpoint.strip_prefix("tcp://")) {
+        for endpoint in self
+            .rpc
+            .iter()
+            .filter_map(|endpoint| endpoint.strip_prefix("tcp://"))
+        {
             if !address("rpc", endpoint)?.ip().is_loopback() {
                 bail!(
                     "--rpc {endpoint} is beyond loopback, which needs CURVE; use ipc:// or \
@@ -198,13 +208,26 @@ fn rpc_endpoints(config: &Config) -> Result<Vec<String>> {
         false => format!("tcp://{endpoint}"),
     };
     let given: Vec<String> = config.rpc.iter().map(with_scheme).collect();
-    if let Some(other) = given.iter().find(|e| !e.starts_with("tcp://") && !e.starts_with("ipc://")) {
-        bail!("--rpc '{other}' is not an endpoint, expected ADDR:PORT, tcp://ADDR:PORT or ipc://PATH");
+    if let Some(other) = given
+        .iter()
+        .find(|e| !e.starts_with("tcp://") && !e.starts_with("ipc://"))
+    {
+        bail!(
+            "--rpc '{other}' is not an endpoint, expected ADDR:PORT, tcp://ADDR:PORT or ipc://PATH"
+        );
     }
-    let find = |scheme| given.iter().find(|endpoint| endpoint.starts_with(scheme)).cloned();
+    let find = |scheme| {
+        given
+            .iter()
+            .find(|endpoint| endpoint.starts_with(scheme))
+            .cloned()
+    };
     let ipc = find("ipc://")
         .unwrap_or_else(|| format!("ipc://{}", config.data_dir.join("rpc.sock").display()));
-    Ok(vec![ipc, find("tcp://").unwrap_or_else(|| "tcp://127.0.0.1:7000".into())])
+    Ok(vec![
+        ipc,
+        find("tcp://").unwrap_or_else(|| "tcp://127.0.0.1:7000".into()),
+    ])
 }
 
 fn address(name: &str, text: &str) -> Result<SocketAddr> {
@@ -236,7 +259,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("skysail.toml");
         std::fs::write(&file, "cores = 3\nquery = \"127.0.0.1:9\"\n").expect("written");
-        let flags = Flags { query: Some("127.0.0.1:8".into()), ..Flags::default() };
+        let flags = Flags {
+            query: Some("127.0.0.1:8".into()),
+            ..Flags::default()
+        };
         let config = Config::read(Some(&file), &flags).expect("right");
         assert_eq!((config.cores, config.query.as_str()), (3, "127.0.0.1:8"));
         assert_eq!(config.management, "127.0.0.1:1338");
@@ -249,20 +275,42 @@ mod tests {
         std::fs::write(&file, "qeury = \"127.0.0.1:9\"\n").expect("written");
         let error = Config::read(Some(&file), &Flags::default()).expect_err("unknown");
         let error = format!("{error:#}");
-        assert!(error.contains("qeury") && error.contains("skysail.toml"), "{error}");
+        assert!(
+            error.contains("qeury") && error.contains("skysail.toml"),
+            "{error}"
+        );
         let missing = PathBuf::from("/nonexistent/skysail.toml");
         let error = Config::read(Some(&missing), &Flags::default()).expect_err("missing");
-        assert!(error.to_string().contains("/nonexistent/skysail.toml"), "{error}");
+        assert!(
+            error.to_string().contains("/nonexistent/skysail.toml"),
+            "{error}"
+        );
     }
 
     #[test]
     fn beyond_loopback_it_wants_to_be_told() {
-        let open = Flags { query: Some("0.0.0.0:1".into()), ..Flags::default() };
+        let open = Flags {
+            query: Some("0.0.0.0:1".into()),
+            ..Flags::default()
+        };
         let error = read(open.clone()).expect_err("refused").to_string();
         assert!(error.contains("--auth none"), "{error}");
-        read(Flags { auth: Some(Auth::None), ..open }).expect("told");
-        let rpc = Flags { rpc: vec!["0.0.0.0:1".into()], auth: Some(Auth::None), ..Flags::default() };
-        assert!(read(rpc).expect_err("refused").to_string().contains("CURVE"));
+        read(Flags {
+            auth: Some(Auth::None),
+            ..open
+        })
+        .expect("told");
+        let rpc = Flags {
+            rpc: vec!["0.0.0.0:1".into()],
+            auth: Some(Auth::None),
+            ..Flags::default()
+        };
+        assert!(
+            read(rpc)
+                .expect_err("refused")
+                .to_string()
+                .contains("CURVE")
+        );
     }
 
     #[test]
@@ -273,9 +321,18 @@ mod tests {
             ..Flags::default()
         };
         let endpoints = |rpc: &[&str]| read(flags(rpc)).expect("right").rpc;
-        assert_eq!(endpoints(&[]), ["ipc:///d/rpc.sock", "tcp://127.0.0.1:7000"]);
-        assert_eq!(endpoints(&["127.0.0.1:0"]), ["ipc:///d/rpc.sock", "tcp://127.0.0.1:0"]);
-        assert_eq!(endpoints(&["ipc:///x"]), ["ipc:///x", "tcp://127.0.0.1:7000"]);
+        assert_eq!(
+            endpoints(&[]),
+            ["ipc:///d/rpc.sock", "tcp://127.0.0.1:7000"]
+        );
+        assert_eq!(
+            endpoints(&["127.0.0.1:0"]),
+            ["ipc:///d/rpc.sock", "tcp://127.0.0.1:0"]
+        );
+        assert_eq!(
+            endpoints(&["ipc:///x"]),
+            ["ipc:///x", "tcp://127.0.0.1:7000"]
+        );
         assert!(read(flags(&["http://x"])).is_err());
     }
 }

@@ -50,7 +50,9 @@ mod tests {
     #[test]
     fn causes_stand_in_one_line_and_once() {
         let inner = std::io::Error::other("disk\nfull");
-        let error = anyhow::Error::from(inner).context("cannot write: disk; full").context("lost");
+        let error = anyhow::Error::from(inner)
+            .context("cannot write: disk; full")
+            .context("lost");
         assert_eq!(causes(&error), "lost: cannot write: disk; full");
     }
 

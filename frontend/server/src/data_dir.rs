@@ -37,7 +37,9 @@ pub(crate) fn join_token(data_dir: &Path) -> Result<Vec<u8>> {
         Err(error) => return Err(error).with_context(what),
     }
     let mut random = [0; TOKEN_BYTES];
-    getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("{error}")).with_context(what)?;
+    getrandom::fill(&mut random)
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .with_context(what)?;
     let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     write_private(&file, token.as_bytes()).with_context(what)?;
     Ok(token.into_bytes())
@@ -74,7 +76,9 @@ pub(crate) fn remove_endpoints(data_dir: &Path) {
 /// # Errors
 /// If the directory of the socket cannot be made.
 pub(crate) fn bindable(endpoint: &str) -> Result<(String, Option<tempfile::TempDir>)> {
-    let Some(path) = endpoint.strip_prefix("ipc://") else { return Ok((endpoint.into(), None)) };
+    let Some(path) = endpoint.strip_prefix("ipc://") else {
+        return Ok((endpoint.into(), None));
+    };
     if path.len() > IPC_PATH_BYTES_MAX {
         let folder = tempfile::Builder::new().prefix("skysail-").tempdir()?;
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o700))?;
@@ -82,7 +86,10 @@ pub(crate) fn bindable(endpoint: &str) -> Result<(String, Option<tempfile::TempD
         return Ok((short, Some(folder)));
     }
     if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.exists()) {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder);
         made.with_context(|| format!("cannot make {}", folder.display()))?;
     }
     Ok((endpoint.into(), None))
@@ -90,7 +97,12 @@ pub(crate) fn bindable(endpoint: &str) -> Result<(String, Option<tempfile::TempD
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
-    let mut file: File = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file: File = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -105,7 +117,10 @@ mod tests {
         let token = join_token(folder.path()).expect("made");
         assert_eq!(token.len(), 2 * TOKEN_BYTES);
         assert_eq!(join_token(folder.path()).expect("read"), token);
-        let mode = std::fs::metadata(token_file(folder.path())).expect("there").permissions().mode();
+        let mode = std::fs::metadata(token_file(folder.path()))
+            .expect("there")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -115,7 +130,10 @@ mod tests {
         let (short, folder) = bindable(&long).expect("replaced");
         let folder = folder.expect("a private directory");
         assert!(short.contains(&folder.path().display().to_string()));
-        let mode = std::fs::metadata(folder.path()).expect("there").permissions().mode();
+        let mode = std::fs::metadata(folder.path())
+            .expect("there")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o700);
     }
 }

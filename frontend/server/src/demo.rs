@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use skysail_control::{NewApplication, NewVersion};
 use skysail_core::registry::{Batching, Deployment};
 use skysail_core::{InputType, Name};
-use skysail_examples::digits::{self, TestImage};
+use skysail_examples::test_split::{self, TestImage};
 use skysail_load::{ClosedLoop, Request};
 
 use crate::config::{Config, Flags};
@@ -59,8 +59,14 @@ struct Case {
 }
 
 const CASES: [Case; 2] = [
-    Case { application: "digits", model: "digits-mlp" },
-    Case { application: "digits-linear", model: "digits-linear" },
+    Case {
+        application: "digits",
+        model: "digits-mlp",
+    },
+    Case {
+        application: "digits-linear",
+        model: "digits-linear",
+    },
 ];
 
 const VERSION: &str = "1";
@@ -79,10 +85,14 @@ pub(crate) fn run(args: Args, started: Instant) -> Result<ExitCode> {
     let table = measure(&running, started)?;
     report::show(&table, running.about(), args.json);
     let status = if args.once {
-        if table.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if table.ok {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     } else {
         if !args.json {
-            report::show_next_steps(&running, &digits::test_images()[0]);
+            report::show_next_steps(&running, &test_split::images()[0]);
         }
         let signal = running.wait_for_signal()?;
         stop_at_once_on_a_second_signal();
@@ -101,7 +111,9 @@ fn configure(args: &Args) -> Result<(Config, Option<tempfile::TempDir>)> {
     let mut temporary = None;
     if flags.data_dir.is_none() {
         let folder = tempfile::Builder::new().prefix("skysail-demo-").tempdir();
-        let folder = folder.context("cannot make a temporary directory").map_err(usage)?;
+        let folder = folder
+            .context("cannot make a temporary directory")
+            .map_err(usage)?;
         flags.data_dir = Some(PathBuf::from(folder.path()));
         temporary = Some(folder);
     }
@@ -151,7 +163,9 @@ fn wait_for_replicas(running: &Running) -> Result<()> {
     loop {
         let replicas = running.shared.engine.replicas();
         let missing = |case: &&Case| !replicas.iter().any(|replica| replica.model == case.model);
-        let Some(missing) = CASES.iter().find(missing) else { return Ok(()) };
+        let Some(missing) = CASES.iter().find(missing) else {
+            return Ok(());
+        };
         if Instant::now() > patience {
             bail!(
                 "the container of {} did not connect within {} s; its log is below {}",
@@ -166,10 +180,12 @@ fn wait_for_replicas(running: &Running) -> Result<()> {
 
 /// Asks both applications for every test image, from threads of its own.
 fn measure(running: &Running, started: Instant) -> Result<Table> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let about = running.about();
     runtime.block_on(async {
-        let images = digits::test_images();
+        let images = test_split::images();
         let first = ask(about.query, CASES[0].application, &images[0]).await?;
         let first_prediction_ms = started.elapsed().as_secs_f64() * 1000.0;
         if first["default"] != false {
@@ -190,13 +206,21 @@ async fn measure_one(
     images: &[TestImage],
 ) -> Result<Row> {
     let path = format!("/{}/predict", case.application);
-    let requests: Result<Vec<_>, _> =
-        images.iter().map(|image| Request::post_json(&path, body(image))).collect();
-    let load = ClosedLoop { address: query, connections: CONNECTIONS, timeout: ANSWER_PATIENCE };
+    let requests: Result<Vec<_>, _> = images
+        .iter()
+        .map(|image| Request::post_json(&path, body(image)))
+        .collect();
+    let load = ClosedLoop {
+        address: query,
+        connections: CONNECTIONS,
+        timeout: ANSWER_PATIENCE,
+    };
     let before = report::Counters::read(management, case.model).await?;
     let (mut predictions, mut defaults, mut correct) = (0, 0, 0);
     let sent = load.send_each(requests?, |answer| {
-        let Some(found) = answer.result.ok().and_then(|r| parse(&r.body)) else { return };
+        let Some(found) = answer.result.ok().and_then(|r| parse(&r.body)) else {
+            return;
+        };
         if found["default"] == false {
             predictions += 1;
             correct += u64::from(found["output"] == images[answer.index].label);
@@ -205,8 +229,10 @@ async fn measure_one(
         }
     });
     let sent = sent.await.context("cannot send the queries")?;
-    let counted = report::Counters::read(management, case.model).await?.since(&before);
-    let offline = digits::offline(case.model).context("the training report lacks a model")?;
+    let counted = report::Counters::read(management, case.model)
+        .await?
+        .since(&before);
+    let offline = test_split::offline(case.model).context("the training report lacks a model")?;
     Ok(Row {
         application: case.application,
         model: case.model,

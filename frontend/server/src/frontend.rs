@@ -68,7 +68,11 @@ impl Running {
         let (engine, rpc, socket_dir) = start_engine(config, &cores, token)?;
         let publish = engine.clone();
         let publish = move |registry: Arc<Registry>| publish.publish(&registry);
-        let control = Arc::new(Control::open(Arc::new(store), Arc::new(orchestrator), publish)?);
+        let control = Arc::new(Control::open(
+            Arc::new(store),
+            Arc::new(orchestrator),
+            publish,
+        )?);
         let query = Port::bind("query", config.query_address()?, cores.count())?;
         let management = Port::bind("management", config.management_address()?, 1)?;
         let about = About {
@@ -91,10 +95,18 @@ impl Running {
         query.serve(&cores, &query_service(&shared), &stopping);
         let manage = TowerToHyperService::new(router(shared.clone()));
         management.serve(&cores, &manage, &stopping);
-        shared.control.launch(launch(&config.data_dir, &shared.about))?;
+        shared
+            .control
+            .launch(launch(&config.data_dir, &shared.about))?;
         data_dir::write_endpoints(&config.data_dir, &shared.about)?;
         let data_dir = config.data_dir.clone();
-        Ok(Running { shared, cores, stop, data_dir, socket_dir })
+        Ok(Running {
+            shared,
+            cores,
+            stop,
+            data_dir,
+            socket_dir,
+        })
     }
 
     /// Where it listens.
@@ -203,18 +215,19 @@ fn start_engine(
         join_token: Some(token),
         ..Options::default()
     };
-    let engine = Engine::start(cores.first(), listener, Arc::new(Metrics::default()), options);
+    let engine = Engine::start(
+        cores.first(),
+        listener,
+        Arc::new(Metrics::default()),
+        options,
+    );
     Ok((engine, bound, socket_dir))
 }
 
 fn query_service(
     shared: &Arc<Frontend>,
-) -> impl Service<
-    Request<Incoming>,
-    Response = Response<Full<Bytes>>,
-    Error = Infallible,
-    Future: Send,
-> + Clone
+) -> impl Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send>
++ Clone
 + Send
 + use<> {
     let service = QueryService::new(shared.clone());
@@ -226,8 +239,15 @@ fn query_service(
 
 /// Deployed replicas connect over ipc, which needs no token.
 fn launch(data_dir: &Path, about: &About) -> Launch {
-    let ipc = about.rpc.iter().find(|endpoint| endpoint.starts_with("ipc://"));
+    let ipc = about
+        .rpc
+        .iter()
+        .find(|endpoint| endpoint.starts_with("ipc://"));
     let rpc = ipc.or(about.rpc.first()).cloned().unwrap_or_default();
     let token_file = Some(data_dir::token_file(data_dir));
-    Launch { rpc, token_file, log_dir: data_dir::log_dir(data_dir) }
+    Launch {
+        rpc,
+        token_file,
+        log_dir: data_dir::log_dir(data_dir),
+    }
 }

@@ -72,7 +72,12 @@ fn main() -> ExitCode {
         Command::Client(command) => command.run(),
         Command::ExampleContainer(args) => Ok(example::run(args)),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "skysail", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Args::command(),
+                "skysail",
+                &mut std::io::stdout(),
+            );
             Ok(ExitCode::SUCCESS)
         }
         Command::Supervise => Ok(skysail_control::orchestrator::supervise()),

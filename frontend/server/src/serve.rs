@@ -54,7 +54,9 @@ pub(crate) fn exit_status(signal: Signal) -> ExitCode {
 /// A second Ctrl-C does not wait for what was admitted.
 pub(crate) fn stop_at_once_on_a_second_signal() {
     std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let Ok(runtime) = runtime else { return };
         runtime.block_on(async {
             if tokio::signal::ctrl_c().await.is_ok() {

@@ -13,11 +13,20 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("skysail-conformance", &["skysail-rpc"]),
     ("skysail-core", &["skysail-rpc"]),
     ("skysail-monitor", &[]),
-    ("skysail-engine", &["skysail-core", "skysail-monitor", "skysail-rpc"]),
+    (
+        "skysail-engine",
+        &["skysail-core", "skysail-monitor", "skysail-rpc"],
+    ),
     ("skysail-control", &["skysail-core", "skysail-monitor"]),
     (
         "skysail-api",
-        &["skysail-control", "skysail-core", "skysail-engine", "skysail-monitor", "skysail-rpc"],
+        &[
+            "skysail-control",
+            "skysail-core",
+            "skysail-engine",
+            "skysail-monitor",
+            "skysail-rpc",
+        ],
     ),
     ("skysail-load", &[]),
     (
@@ -50,7 +59,13 @@ const EDGES: [(&str, &[&str]); 13] = [
 /// Each crate's dependencies on others of the workspace, without those of its tests.
 fn edges() -> BTreeMap<String, BTreeSet<String>> {
     let metadata = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
@@ -58,7 +73,10 @@ fn edges() -> BTreeMap<String, BTreeSet<String>> {
     let name = |value: &serde_json::Value| value["name"].as_str().expect("a name").to_owned();
     let packages = metadata["packages"].as_array().expect("packages");
     let ours = |package: &serde_json::Value| {
-        let dependencies = package["dependencies"].as_array().expect("dependencies").iter();
+        let dependencies = package["dependencies"]
+            .as_array()
+            .expect("dependencies")
+            .iter();
         let inside = dependencies.filter(|d| d["kind"].is_null() && !d["path"].is_null());
         (name(package), inside.map(name).collect())
     };
@@ -73,7 +91,10 @@ fn dependencies_point_one_way() {
             panic!("{package} is not in the table of layers");
         });
         for dependency in dependencies {
-            assert!(allowed.contains(&dependency.as_str()), "{package} must not know {dependency}");
+            assert!(
+                allowed.contains(&dependency.as_str()),
+                "{package} must not know {dependency}"
+            );
         }
     }
 }
@@ -82,12 +103,19 @@ fn dependencies_point_one_way() {
 fn one_file_names_the_zmq_crate() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let found = Command::new("grep")
-        .args(["-rlE", r"zmq::Socket|zmq::Context|zmq_sys::", "--include=*.rs"])
+        .args([
+            "-rlE",
+            r"zmq::Socket|zmq::Context|zmq_sys::",
+            "--include=*.rs",
+        ])
         .args(["rpc-protocol", "frontend", "container-sdk", "benches"])
         .current_dir(root)
         .output()
         .expect("grep runs");
     let files = String::from_utf8(found.stdout).expect("paths");
-    let others: Vec<_> = files.lines().filter(|f| !f.ends_with("layering.rs")).collect();
+    let others: Vec<_> = files
+        .lines()
+        .filter(|f| !f.ends_with("layering.rs"))
+        .collect();
     assert_eq!(others, ["rpc-protocol/src/transport/zmq.rs"]);
 }

@@ -29,7 +29,9 @@ fn fill(out: &mut Outputs, rows: usize) {
 #[test]
 fn gives_what_was_written_in_place_and_pushed() {
     let mut out = outputs(2);
-    out.f32_mut("y").expect("floats").copy_from_slice(&[1.0, 2.0, 3.0, 4.0]);
+    out.f32_mut("y")
+        .expect("floats")
+        .copy_from_slice(&[1.0, 2.0, 3.0, 4.0]);
     out.push("v", &[1.0_f64, 2.0, 3.0, 4.0]).expect("two pairs");
     out.push::<f64>("v", &[]).expect("no pairs");
     out.push_str("s", "é").expect("a text");
@@ -37,7 +39,10 @@ fn gives_what_was_written_in_place_and_pushed() {
     let (columns, failed) = out.finish().expect("complete");
     assert_eq!(columns[0].as_slice(), Some(&[1.0_f32, 2.0, 3.0, 4.0][..]));
     assert_eq!(columns[1].row_ranges().collect::<Vec<_>>(), [0..4, 4..4]);
-    assert_eq!(columns[2].strings().collect::<Vec<_>>(), ["é".as_bytes(), b""]);
+    assert_eq!(
+        columns[2].strings().collect::<Vec<_>>(),
+        ["é".as_bytes(), b""]
+    );
     assert!(failed.is_empty());
 }
 
@@ -54,12 +59,21 @@ fn sends_the_buffer_that_was_written() {
 fn refuses_another_number_of_rows_than_the_batch() {
     let mut out = outputs(3);
     fill(&mut out, 2);
-    assert_eq!(error(out.finish()), "output 'v' has 2 rows, the batch has 3");
+    assert_eq!(
+        error(out.finish()),
+        "output 'v' has 2 rows, the batch has 3"
+    );
     let mut out = outputs(1);
     fill(&mut out, 2);
-    assert_eq!(error(out.finish()), "output 'v' has 2 rows, the batch has 1");
+    assert_eq!(
+        error(out.finish()),
+        "output 'v' has 2 rows, the batch has 1"
+    );
     let wrong = outputs(3).set("y", &[0.0_f32; 4]);
-    assert_eq!(error(wrong), "output 'y' was given 4 elements, 3 rows of 2 expected");
+    assert_eq!(
+        error(wrong),
+        "output 'y' was given 4 elements, 3 rows of 2 expected"
+    );
 }
 
 #[test]
@@ -77,46 +91,82 @@ fn a_failed_row_takes_no_push_and_costs_no_other() {
     let (columns, failed) = out.finish().expect("complete");
     let errors: Vec<_> = failed.iter().map(|e| (e.row, e.error.as_str())).collect();
     assert_eq!(errors, [(1, "row 1 is bad"), (3, "row 3 is bad")]);
-    assert_eq!(columns[2].strings().collect::<Vec<_>>(), [&b"0"[..], b"", b"2", b""]);
+    assert_eq!(
+        columns[2].strings().collect::<Vec<_>>(),
+        [&b"0"[..], b"", b"2", b""]
+    );
     let mut out = outputs(1);
     fill(&mut out, 1);
     out.fail_row(1, "none such");
-    assert_eq!(error(out.finish()), "row 1 was failed, the batch has 1 rows");
+    assert_eq!(
+        error(out.finish()),
+        "row 1 was failed, the batch has 1 rows"
+    );
 }
 
 #[test]
 fn errors_name_the_tensor_and_what_to_do() {
     let mut out = outputs(1);
     let known = "the signature has y: f32[2], v: f64[-1,2], s: string";
-    assert_eq!(error(out.f32_mut("z").map(drop)), format!("no output 'z'; {known}"));
+    assert_eq!(
+        error(out.f32_mut("z").map(drop)),
+        format!("no output 'z'; {known}")
+    );
     let wrong = out.tensor_mut::<f64>("y").map(drop);
     assert_eq!(error(wrong), "output 'y' holds f32, asked for f64");
     let wrong = out.tensor_mut::<f64>("v").map(drop);
-    assert_eq!(error(wrong), "output 'v' has rows of their own shape; push them one by one");
+    assert_eq!(
+        error(wrong),
+        "output 'v' has rows of their own shape; push them one by one"
+    );
     let wrong = out.push("y", &[1.0_f32, 2.0]);
-    assert_eq!(error(wrong), "output 'y' has rows of one shape; write them in place");
+    assert_eq!(
+        error(wrong),
+        "output 'y' has rows of one shape; write them in place"
+    );
     let wrong = error(out.push("v", &[1.0_f64]));
-    assert_eq!(wrong, "row 0 does not fit the signature: tensor 'v' has 8 bytes, 0 expected");
-    assert_eq!(error(out.push_str("v", "x")), "output 'v' holds f64, asked for string");
+    assert_eq!(
+        wrong,
+        "row 0 does not fit the signature: tensor 'v' has 8 bytes, 0 expected"
+    );
+    assert_eq!(
+        error(out.push_str("v", "x")),
+        "output 'v' holds f64, asked for string"
+    );
 }
 
 #[test]
 fn refuses_more_bytes_than_a_message_before_it_allocates_them() {
-    let signature = Signature::new().input("x", "f32").output("y", "f32[1000000]");
+    let signature = Signature::new()
+        .input("x", "f32")
+        .output("y", "f32[1000000]");
     let (schema, _) = signature.build().expect("valid");
     let wrong = Outputs::new(1000, Arc::new(schema)).map(drop);
-    assert_eq!(error(wrong), "the outputs have 4000000000 bytes, at most 67043328 allowed");
+    assert_eq!(
+        error(wrong),
+        "the outputs have 4000000000 bytes, at most 67043328 allowed"
+    );
 }
 
 #[test]
 fn long_row_errors_are_cut_to_fit_the_header() {
     let failed = |rows: usize| row_errors((0..rows).map(|row| (row, "é".repeat(600))).collect());
     let errors = failed(100);
-    assert!(errors.iter().all(|error| error.error.len() > 200 && error.error.starts_with('é')));
-    let bytes: usize = errors.iter().map(|e| e.error.len() + ROW_ERROR_OVERHEAD_BYTES).sum();
+    assert!(
+        errors
+            .iter()
+            .all(|error| error.error.len() > 200 && error.error.starts_with('é'))
+    );
+    let bytes: usize = errors
+        .iter()
+        .map(|e| e.error.len() + ROW_ERROR_OVERHEAD_BYTES)
+        .sum();
     assert!(bytes <= ROW_ERROR_BYTES_MAX, "{bytes}");
     assert_eq!(too_many_errors(&errors, 100), None);
     let told = too_many_errors(&failed(5000), 5000).expect("too many to name");
-    assert!(told.starts_with("5000 of 5000 rows failed, row 0 first: é"), "{told}");
+    assert!(
+        told.starts_with("5000 of 5000 rows failed, row 0 first: é"),
+        "{told}"
+    );
     assert_eq!(too_many_errors(&[], 0), None);
 }

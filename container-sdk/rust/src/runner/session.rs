@@ -121,16 +121,26 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
             return self.reply_without(job.batch, Outcome::Failed { error }, Duration::ZERO);
         }
         let columns = std::mem::take(&mut job.columns);
-        match self.runner.worker.predict(job.rows, columns, Some(job.deadline)) {
+        match self
+            .runner
+            .worker
+            .predict(job.rows, columns, Some(job.deadline))
+        {
             Ok(answer) => {
                 let (now, errors) = (Instant::now(), answer.row_errors);
-                let reply =
-                    self.session.reply(now, &job, &answer.columns, errors, answer.compute);
+                let reply = self
+                    .session
+                    .reply(now, &job, &answer.columns, errors, answer.compute);
                 self.replied = Some(now);
                 self.send(&reply)
             }
             Err(error) => {
-                tracing::debug!(batch = job.batch.0, rows = job.rows, error, "a batch failed");
+                tracing::debug!(
+                    batch = job.batch.0,
+                    rows = job.rows,
+                    error,
+                    "a batch failed"
+                );
                 self.reply_without(job.batch, Outcome::Failed { error }, begin.elapsed())
             }
         }
@@ -138,7 +148,9 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
 
     /// A batch that has not begun is taken back; of any other the reply is on its way.
     fn cancel(&mut self, batch: BatchId) -> Result<()> {
-        let Some(at) = self.jobs.iter().position(|job| job.batch == batch) else { return Ok(()) };
+        let Some(at) = self.jobs.iter().position(|job| job.batch == batch) else {
+            return Ok(());
+        };
         self.jobs.remove(at);
         self.reply_without(batch, Outcome::Cancelled, Duration::ZERO)
     }
@@ -184,9 +196,9 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
 
     fn drained(&self) -> SessionEnd {
         match &self.drain {
-            Some(detail) if self.leaving.is_none() => {
-                SessionEnd::Drained { detail: detail.clone() }
-            }
+            Some(detail) if self.leaving.is_none() => SessionEnd::Drained {
+                detail: detail.clone(),
+            },
             _ => SessionEnd::Left,
         }
     }

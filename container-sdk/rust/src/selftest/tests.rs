@@ -14,12 +14,21 @@ const BATCH: u8 = 4;
 
 impl<const FAULT: u8> Model for Faulty<FAULT> {
     fn signature() -> Signature {
-        let signature = Signature::new().input("x", "f32[2]").input("s", "string[-1]");
-        signature.output("y", "f32[2]").output("t", "string[-1]").max_batch(8)
+        let signature = Signature::new()
+            .input("x", "f32[2]")
+            .input("s", "string[-1]");
+        signature
+            .output("y", "f32[2]")
+            .output("t", "string[-1]")
+            .max_batch(8)
     }
 
     fn load(_: &Ctx) -> Result<Self> {
-        if FAULT == LOAD { Err("no weights".into()) } else { Ok(Faulty) }
+        if FAULT == LOAD {
+            Err("no weights".into())
+        } else {
+            Ok(Faulty)
+        }
     }
 
     fn predict(&mut self, batch: &Batch, out: &mut Outputs, _: &Ctx) -> Result<()> {
@@ -41,26 +50,44 @@ impl<const FAULT: u8> Model for Faulty<FAULT> {
 }
 
 fn report<const FAULT: u8>() -> Vec<String> {
-    checks::<Faulty<FAULT>>(&Options::default()).iter().map(line).collect()
+    checks::<Faulty<FAULT>>(&Options::default())
+        .iter()
+        .map(line)
+        .collect()
 }
 
 #[test]
 fn a_good_model_passes_every_check() {
     let report = report::<NONE>();
-    assert!(report.iter().all(|line| line.contains(": ok")), "{report:?}");
+    assert!(
+        report.iter().all(|line| line.contains(": ok")),
+        "{report:?}"
+    );
     assert_eq!(report.len(), 9);
-    assert_eq!(report[0], "signature: ok ((x: f32[2], s: string[-1]) -> (y: f32[2], t: string[-1]))");
+    assert_eq!(
+        report[0],
+        "signature: ok ((x: f32[2], s: string[-1]) -> (y: f32[2], t: string[-1]))"
+    );
     assert_eq!(report[2], "empty batch: ok (refused before the model)");
 }
 
 #[test]
 fn each_fault_is_found_and_told() {
     let by_place = report::<BY_PLACE>();
-    assert_eq!(by_place[7], "permuted rows: FAILED: row 1 gets another 'y' as row 0 of the batch");
+    assert_eq!(
+        by_place[7],
+        "permuted rows: FAILED: row 1 gets another 'y' as row 0 of the batch"
+    );
     let nan = report::<NAN>();
-    assert_eq!(nan[8], "not a number: FAILED: the model panicked: not a number");
+    assert_eq!(
+        nan[8],
+        "not a number: FAILED: the model panicked: not a number"
+    );
     let load = report::<LOAD>();
-    assert_eq!(load[3..], ["load: FAILED: the model does not load: no weights"]);
+    assert_eq!(
+        load[3..],
+        ["load: FAILED: the model does not load: no weights"]
+    );
     let batch = report::<BATCH>();
     assert_eq!(batch[5], "batch of 1: FAILED: never");
 }
@@ -71,5 +98,8 @@ fn the_result_as_json_names_every_check() {
     let value = as_value(&checks, false);
     assert_eq!(value["ok"], false);
     assert_eq!(value["checks"][3]["name"], "load");
-    assert_eq!(value["checks"][3]["detail"], "the model does not load: no weights");
+    assert_eq!(
+        value["checks"][3]["detail"],
+        "the model does not load: no weights"
+    );
 }

@@ -29,8 +29,12 @@ fn with_container<T>(container: &str, frontend: impl AsyncFnOnce(&mut MemoryList
         let mut link = connector.connect().expect("the listener is there");
         models::session(&name, &mut link);
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let result = runtime.expect("a runtime").block_on(frontend(&mut listener));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let result = runtime
+        .expect("a runtime")
+        .block_on(frontend(&mut listener));
     drop(listener);
     container.join().expect("the container does not panic");
     result
@@ -39,7 +43,11 @@ fn with_container<T>(container: &str, frontend: impl AsyncFnOnce(&mut MemoryList
 /// What the front end sends, frame by frame.
 fn sent<'a>(frames: impl Iterator<Item = Option<&'a Frame>>) -> Vec<Vec<u8>> {
     let parts = |frame: &'a Frame| std::iter::once(&frame.header).chain(&frame.payloads);
-    frames.flatten().flat_map(parts).map(|part| part.as_bytes().to_vec()).collect()
+    frames
+        .flatten()
+        .flat_map(parts)
+        .map(|part| part.as_bytes().to_vec())
+        .collect()
 }
 
 fn sent_by_file(exchange: &Exchange) -> Vec<Vec<u8>> {
@@ -59,10 +67,17 @@ fn sent_by_script(script: &[Line]) -> Vec<Vec<u8>> {
 fn bless() {
     for (name, clause, container, script) in scripts::all() {
         let steps = with_container(container, async |listener| {
-            record(listener, &script, PATIENCE).await.unwrap_or_else(|error| panic!("{name}: {error}"))
+            record(listener, &script, PATIENCE)
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error}"))
         });
         let (clause, container) = (clause.to_owned(), container.to_owned());
-        let exchange = Exchange { name: name.to_owned(), clause, container, steps };
+        let exchange = Exchange {
+            name: name.to_owned(),
+            clause,
+            container,
+            steps,
+        };
         let path = directory().join(format!("{name}.json"));
         std::fs::write(path, exchange.to_text()).expect("schema/golden is writable");
     }
@@ -83,7 +98,10 @@ fn exchanges() -> Vec<Exchange> {
         let parsed = Exchange::parse(&text);
         parsed.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
-    paths.filter(|path| path.extension().is_some_and(|e| e == "json")).map(read).collect()
+    paths
+        .filter(|path| path.extension().is_some_and(|e| e == "json"))
+        .map(read)
+        .collect()
 }
 
 #[test]
@@ -104,9 +122,16 @@ fn the_files_are_what_the_scripts_say() {
     let scripts = scripts::all();
     for (name, clause, container, script) in &scripts {
         let file = exchanges.iter().find(|exchange| exchange.name == *name);
-        let file = file.unwrap_or_else(|| panic!("{name}.json is missing; run with SKYSAIL_BLESS=1"));
-        assert_eq!((file.clause.as_str(), file.container.as_str()), (*clause, *container));
-        assert!(sent_by_file(file) == sent_by_script(script), "{name}.json is old; run with SKYSAIL_BLESS=1");
+        let file =
+            file.unwrap_or_else(|| panic!("{name}.json is missing; run with SKYSAIL_BLESS=1"));
+        assert_eq!(
+            (file.clause.as_str(), file.container.as_str()),
+            (*clause, *container)
+        );
+        assert!(
+            sent_by_file(file) == sent_by_script(script),
+            "{name}.json is old; run with SKYSAIL_BLESS=1"
+        );
         assert_eq!(file.steps.len(), script.len(), "{name}");
     }
     assert_eq!(exchanges.len(), scripts.len(), "a file has no script");

@@ -31,7 +31,10 @@ struct Sum;
 
 impl Model for Sum {
     fn signature() -> Signature {
-        Signature::new().input("x", "f64[-1]").output("sum", "f64").max_batch(64)
+        Signature::new()
+            .input("x", "f64[-1]")
+            .output("sum", "f64")
+            .max_batch(64)
     }
 
     fn load(_: &Ctx) -> Result<Self> {
@@ -42,7 +45,8 @@ impl Model for Sum {
         let sums = out.tensor_mut::<f64>("sum")?;
         // Not `sum`, which is -0.0 for an empty row.
         let rows = batch.row_slices::<f64>("x")?;
-        rows.zip(sums).for_each(|(x, sum)| *sum = x.iter().fold(0.0, |sum, x| sum + x));
+        rows.zip(sums)
+            .for_each(|(x, sum)| *sum = x.iter().fold(0.0, |sum, x| sum + x));
         Ok(())
     }
 }
@@ -51,7 +55,11 @@ struct Fixed;
 
 impl Model for Fixed {
     fn signature() -> Signature {
-        Signature::new().input("x", "f32[3]").output("y", "f32[2]").output("top", "i64").max_batch(64)
+        Signature::new()
+            .input("x", "f32[3]")
+            .output("y", "f32[2]")
+            .output("top", "i64")
+            .max_batch(64)
     }
 
     fn load(_: &Ctx) -> Result<Self> {
@@ -74,8 +82,13 @@ struct Texts;
 
 impl Model for Texts {
     fn signature() -> Signature {
-        let signature = Signature::new().input("s", "string").input("tags", "bytes[-1]");
-        signature.output("upper", "string").output("back", "bytes[-1]").max_batch(64)
+        let signature = Signature::new()
+            .input("s", "string")
+            .input("tags", "bytes[-1]");
+        signature
+            .output("upper", "string")
+            .output("back", "bytes[-1]")
+            .max_batch(64)
     }
 
     fn load(_: &Ctx) -> Result<Self> {
@@ -110,7 +123,11 @@ impl Model for Types {
 
     fn predict(&mut self, batch: &Batch, out: &mut Outputs, _: &Ctx) -> Result<()> {
         copy::<u8>(batch, out, &[DataType::Bool, DataType::Uint8])?;
-        copy::<u16>(batch, out, &[DataType::Uint16, DataType::Fp16, DataType::Bf16])?;
+        copy::<u16>(
+            batch,
+            out,
+            &[DataType::Uint16, DataType::Fp16, DataType::Bf16],
+        )?;
         copy::<u32>(batch, out, &[DataType::Uint32])?;
         copy::<u64>(batch, out, &[DataType::Uint64])?;
         copy::<i8>(batch, out, &[DataType::Int8])?;
@@ -144,7 +161,10 @@ struct Shapes;
 
 impl Model for Shapes {
     fn signature() -> Signature {
-        Signature::new().input("m", "i32[-1,-1]").output("m", "i32[-1,-1]").max_batch(64)
+        Signature::new()
+            .input("m", "i32[-1,-1]")
+            .output("m", "i32[-1,-1]")
+            .max_batch(64)
     }
 
     fn load(_: &Ctx) -> Result<Self> {
@@ -153,7 +173,9 @@ impl Model for Shapes {
 
     fn predict(&mut self, batch: &Batch, out: &mut Outputs, _: &Ctx) -> Result<()> {
         for row in batch.cells("m")? {
-            let [height, width] = row.variable_dims() else { return Err("not a matrix".into()) };
+            let [height, width] = row.variable_dims() else {
+                return Err("not a matrix".into());
+            };
             let bytes = row.data().as_bytes();
             let element = |x: u32, y: u32| &bytes[4 * (y * width + x) as usize..][..4];
             let turned: Vec<u8> = (0..*width)
@@ -161,7 +183,10 @@ impl Model for Shapes {
                 .copied()
                 .collect();
             let dims = [*width, *height][..].into();
-            out.push_cell("m", &Cell::variable(Payload::copy_from_slice(&turned), dims))?;
+            out.push_cell(
+                "m",
+                &Cell::variable(Payload::copy_from_slice(&turned), dims),
+            )?;
         }
         Ok(())
     }
@@ -171,7 +196,10 @@ struct Picky;
 
 impl Model for Picky {
     fn signature() -> Signature {
-        Signature::new().input("x", "i64").output("y", "i64").max_batch(64)
+        Signature::new()
+            .input("x", "i64")
+            .output("y", "i64")
+            .max_batch(64)
     }
 
     fn load(_: &Ctx) -> Result<Self> {
@@ -197,7 +225,10 @@ struct Slow;
 
 impl Model for Slow {
     fn signature() -> Signature {
-        Signature::new().input("ms", "u32").output("y", "u32").max_batch(64)
+        Signature::new()
+            .input("ms", "u32")
+            .output("y", "u32")
+            .max_batch(64)
     }
 
     fn load(_: &Ctx) -> Result<Self> {
@@ -206,7 +237,9 @@ impl Model for Slow {
 
     fn predict(&mut self, batch: &Batch, out: &mut Outputs, _: &Ctx) -> Result<()> {
         let ms = batch.tensor::<u32>("ms")?;
-        std::thread::sleep(Duration::from_millis(ms.iter().copied().max().unwrap_or(0).into()));
+        std::thread::sleep(Duration::from_millis(
+            ms.iter().copied().max().unwrap_or(0).into(),
+        ));
         Ok(out.set("y", ms)?)
     }
 }

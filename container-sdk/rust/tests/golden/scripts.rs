@@ -26,25 +26,50 @@ pub(crate) fn all() -> Vec<Script> {
 
 fn opening() -> Vec<Script> {
     let reject = |reason, detail: &str| {
-        Send(frame(&Message::Reject(Reject { reason, detail: detail.into() })))
+        Send(frame(&Message::Reject(Reject {
+            reason,
+            detail: detail.into(),
+        })))
     };
     let wrong_schema = reject(RejectReason::WrongSchema, "the other replicas take f32[3]");
     let removed = reject(RejectReason::Removed, "by an operator");
     vec![
-        ("hello-and-welcome", "4.2", "sum", with_welcome([drain(), Closed])),
+        (
+            "hello-and-welcome",
+            "4.2",
+            "sum",
+            with_welcome([drain(), Closed]),
+        ),
         ("reject", "4.3", "sum", vec![Hear, wrong_schema, Closed]),
-        ("reject-while-serving", "7.3", "sum", with_welcome([removed, Closed])),
+        (
+            "reject-while-serving",
+            "7.3",
+            "sum",
+            with_welcome([removed, Closed]),
+        ),
         ("heartbeat", "6.4", "sum", {
             let welcome = welcome(Duration::from_millis(10));
             let ours = Send(frame(&Message::Heartbeat { batches_done: 0 }));
             let predict = predict(1, 1, rows(0, "f64[-1]", &[floats(&[0.5])]));
-            vec![Hear, welcome, HearHeartbeat, ours, predict, Hear, HearHeartbeat]
+            vec![
+                Hear,
+                welcome,
+                HearHeartbeat,
+                ours,
+                predict,
+                Hear,
+                HearHeartbeat,
+            ]
         }),
     ]
 }
 
 fn batches() -> Vec<Script> {
-    let x = [floats(&[1.5, -2.0, 4.25]), floats(&[]), floats(&[1e300, 7.0])];
+    let x = [
+        floats(&[1.5, -2.0, 4.25]),
+        floats(&[]),
+        floats(&[1e300, 7.0]),
+    ];
     let fixed = [[1.0_f32, 2.0, 3.0], [0.5, -0.25, 0.125], [9.0, 9.0, 1.0]];
     let fixed: Vec<Cell> = fixed.iter().map(|row| Cell::fixed(payload(row))).collect();
     let shapes = [
@@ -65,15 +90,30 @@ fn batches() -> Vec<Script> {
             "golden-fixed",
             with_welcome([predict(1, 3, rows(0, "f32[3]", &fixed)), Hear]),
         ),
-        ("predict-texts", "3.3", "golden-texts", with_welcome([predict(1, 2, texts()), Hear])),
+        (
+            "predict-texts",
+            "3.3",
+            "golden-texts",
+            with_welcome([predict(1, 2, texts()), Hear]),
+        ),
         (
             "predict-several-variable-dims",
             "3.3",
             "golden-shapes",
             with_welcome([predict(1, 3, rows(0, "i32[-1,-1]", &shapes)), Hear]),
         ),
-        ("predict-every-type", "3.2", "golden-types", with_welcome([predict(1, 1, types()), Hear])),
-        ("predict-shared-frame", "3.4", "golden-texts", with_welcome([shared_frame(), Hear])),
+        (
+            "predict-every-type",
+            "3.2",
+            "golden-types",
+            with_welcome([predict(1, 1, types()), Hear]),
+        ),
+        (
+            "predict-shared-frame",
+            "3.4",
+            "golden-texts",
+            with_welcome([shared_frame(), Hear]),
+        ),
         ("batch-after-batch", "5.2", "sum", {
             let one = |batch, x: f64| predict(batch, 1, rows(0, "f64[-1]", &[floats(&[x, 1.0])]));
             with_welcome([one(1, 2.0), Hear, one(2, 3.0), Hear, one(7, 4.0), Hear])
@@ -85,7 +125,10 @@ fn outcomes() -> Vec<Script> {
     let x = |values: &[i64]| rows(0, "i64", &integers(values));
     let ms = |ms: u32| rows(0, "u32", &[Cell::fixed(payload(&[ms]))]);
     let cancel = |batch| Send(frame(&Message::Cancel(BatchId(batch))));
-    let expired = Predict { remaining: Duration::ZERO, ..message(1, 1, x(&[4])) };
+    let expired = Predict {
+        remaining: Duration::ZERO,
+        ..message(1, 1, x(&[4]))
+    };
     vec![
         ("row-error", "5.4", "golden-picky", {
             with_welcome([predict(1, 4, x(&[5, -1, 7, -3])), Hear])
@@ -96,11 +139,21 @@ fn outcomes() -> Vec<Script> {
         }),
         ("expired-batch", "5.8", "golden-picky", {
             let expired = Send(frame(&Message::Predict(expired)));
-            let computed = Reply { parts: x(&[8]), outcome: Outcome::Ok, rows: 1, ..cancelled(1) };
+            let computed = Reply {
+                parts: x(&[8]),
+                outcome: Outcome::Ok,
+                rows: 1,
+                ..cancelled(1)
+            };
             with_welcome([expired, hear_reply(1, Some(computed))])
         }),
         ("cancel-a-queued-batch", "5.7", "golden-slow", {
-            let late = Reply { parts: ms(5), outcome: Outcome::Ok, rows: 1, ..cancelled(2) };
+            let late = Reply {
+                parts: ms(5),
+                outcome: Outcome::Ok,
+                rows: 1,
+                ..cancelled(2)
+            };
             let (slow, queued) = (predict(1, 1, ms(300)), predict(2, 1, ms(5)));
             let replies = [hear_reply(1, None), hear_reply(2, Some(late))];
             with_welcome([slow, queued, cancel(2)].into_iter().chain(replies))
@@ -123,20 +176,43 @@ fn violations() -> Vec<Script> {
     let mut twice = part();
     twice.extend(part());
     let header = Payload::copy_from_slice(&[0xff; 24]);
-    let garbage = Send(Frame { header, ..Frame::default() });
+    let garbage = Send(Frame {
+        header,
+        ..Frame::default()
+    });
     vec![
         ("unknown-tensor", "3.6", "sum", broken(unknown, 1)),
         ("doubled-part", "3.3", "sum", broken(twice, 1)),
         ("missing-part", "3.3", "sum", broken(Parts::new(), 1)),
-        ("wrong-datatype", "3.6", "sum", broken(rows(0, "f32[-1]", &[row(&[1.0_f32])]), 1)),
+        (
+            "wrong-datatype",
+            "3.6",
+            "sum",
+            broken(rows(0, "f32[-1]", &[row(&[1.0_f32])]), 1),
+        ),
         ("no-rows", "5.1", "sum", broken(rows(0, "f64[-1]", &[]), 0)),
-        ("too-many-rows", "5.2", "sum", broken(rows(0, "f64[-1]", &vec![floats(&[1.0]); 65]), 65)),
+        (
+            "too-many-rows",
+            "5.2",
+            "sum",
+            broken(rows(0, "f64[-1]", &vec![floats(&[1.0]); 65]), 65),
+        ),
         ("batch-id-again", "5.2", "sum", {
             let one = || predict(3, 1, part());
             with_welcome([one(), Hear, one(), Closed])
         }),
-        ("not-a-message", "2.2", "sum", with_welcome([garbage, Closed])),
-        ("predict-before-welcome", "4.3", "sum", vec![Hear, predict(1, 1, part()), Closed]),
+        (
+            "not-a-message",
+            "2.2",
+            "sum",
+            with_welcome([garbage, Closed]),
+        ),
+        (
+            "predict-before-welcome",
+            "4.3",
+            "sum",
+            vec![Hear, predict(1, 1, part()), Closed],
+        ),
     ]
 }
 
@@ -146,12 +222,19 @@ fn with_welcome(lines: impl IntoIterator<Item = Line>) -> Vec<Line> {
 }
 
 fn welcome(heartbeat: Duration) -> Line {
-    let welcome = Welcome { protocol: 1, replica: 7, heartbeat, silence: 3 * SOON };
+    let welcome = Welcome {
+        protocol: 1,
+        replica: 7,
+        heartbeat,
+        silence: 3 * SOON,
+    };
     Send(frame(&Message::Welcome(welcome)))
 }
 
 fn drain() -> Line {
-    Send(frame(&Message::Drain { detail: "scaled down".into() }))
+    Send(frame(&Message::Drain {
+        detail: "scaled down".into(),
+    }))
 }
 
 fn frame(message: &Message) -> Frame {
@@ -159,7 +242,12 @@ fn frame(message: &Message) -> Frame {
 }
 
 fn message(batch: u64, rows: u32, parts: Parts) -> Predict {
-    Predict { batch: BatchId(batch), rows, remaining: SOON, parts }
+    Predict {
+        batch: BatchId(batch),
+        rows,
+        remaining: SOON,
+        parts,
+    }
 }
 
 fn predict(batch: u64, rows: u32, parts: Parts) -> Line {
@@ -167,7 +255,10 @@ fn predict(batch: u64, rows: u32, parts: Parts) -> Line {
 }
 
 fn hear_reply(batch: u64, or: Option<Reply>) -> Line {
-    Line::HearReply { batch: BatchId(batch), or: or.map(Message::Reply) }
+    Line::HearReply {
+        batch: BatchId(batch),
+        or: or.map(Message::Reply),
+    }
 }
 
 fn cancelled(batch: u64) -> Reply {
@@ -197,7 +288,10 @@ fn floats(values: &[f64]) -> Cell {
 }
 
 fn integers(values: &[i64]) -> Vec<Cell> {
-    values.iter().map(|value| Cell::fixed(payload(&[*value]))).collect()
+    values
+        .iter()
+        .map(|value| Cell::fixed(payload(&[*value])))
+        .collect()
 }
 
 /// The parts of one tensor.
@@ -218,7 +312,11 @@ fn texts() -> Parts {
         Cell::strings(tags.iter().copied(), dims).expect("short")
     };
     let mut parts = rows(0, "string", &["naïve".into(), "".into()]);
-    parts.extend(rows(1, "bytes[-1]", &[tags(&[b"a", b"", b"ccc"]), tags(&[])]));
+    parts.extend(rows(
+        1,
+        "bytes[-1]",
+        &[tags(&[b"a", b"", b"ccc"]), tags(&[])],
+    ));
     parts
 }
 
@@ -257,7 +355,10 @@ fn shared_frame() -> Line {
         shared.extend_from_slice(part.payload.as_bytes());
         shared.extend_from_slice(&vec![0; shared.len().next_multiple_of(8) - shared.len()]);
     }
-    Send(Frame { header: shared_header(&places), payloads: [shared.freeze()].into_iter().collect() })
+    Send(Frame {
+        header: shared_header(&places),
+        payloads: [shared.freeze()].into_iter().collect(),
+    })
 }
 
 /// The encoder gives each part its own frame, so this header is written by hand.
@@ -265,7 +366,9 @@ fn shared_header(places: &[(Part, usize)]) -> Payload {
     use skysail_rpc::message::PartKind;
     use skysail_schema::rpc_capnp as wire;
     let mut builder = capnp::message::Builder::new_default();
-    let mut predict = builder.init_root::<wire::message::Builder<'_>>().init_predict();
+    let mut predict = builder
+        .init_root::<wire::message::Builder<'_>>()
+        .init_predict();
     predict.set_batch(1);
     predict.set_rows(2);
     predict.set_remaining_micros(SOON.as_micros() as u64);
@@ -282,7 +385,9 @@ fn shared_header(places: &[(Part, usize)]) -> Payload {
         to.set_offset(*offset as u64);
         to.set_bytes(part.payload.len() as u64);
         let mut shape = to.init_shape(part.shape.len() as u32);
-        (0..).zip(&part.shape).for_each(|(index, dim)| shape.set(index, *dim));
+        (0..)
+            .zip(&part.shape)
+            .for_each(|(index, dim)| shape.set(index, *dim));
     }
     Payload::copy_from_slice(&capnp::serialize::write_message_to_words(&builder))
 }

@@ -16,7 +16,13 @@ pub(super) fn inputs(route: &Route, rows: Vec<RowInput>, batch: bool) -> Result<
     // Several named tensors have no place in Clipper's body; the engine says so.
     let spec = schema.as_ref().and_then(|schema| schema.inputs.first());
     let input = |(index, row): (usize, RowInput)| {
-        let field = || if batch { format!("input_batch[{index}]") } else { "input".to_owned() };
+        let field = || {
+            if batch {
+                format!("input_batch[{index}]")
+            } else {
+                "input".to_owned()
+            }
+        };
         check_length(route, &row).map_err(|cause| (field(), cause))?;
         let cell = cell(route.app.input_type, row, spec).map_err(|cause| (field(), cause))?;
         Ok(Input::single(cell))
@@ -51,17 +57,25 @@ fn cell(kind: InputType, row: RowInput, spec: Option<&TensorSpec>) -> Result<Cel
 }
 
 fn variable_dims(spec: Option<&TensorSpec>, elements: usize) -> Result<SmallVec<[u32; 2]>, String> {
-    let Some(spec) = spec else { return Ok(SmallVec::new()) };
+    let Some(spec) = spec else {
+        return Ok(SmallVec::new());
+    };
     let fixed: i64 = spec.dims.iter().filter(|dim| **dim > 0).product();
     let fixed = usize::try_from(fixed).unwrap_or(usize::MAX);
     match spec.variable_dims() {
         0 if elements == fixed => Ok(SmallVec::new()),
-        0 => Err(format!("input has {elements} elements, the model takes {fixed} ({spec})")),
-        1 if elements.is_multiple_of(fixed) => {
-            Ok(smallvec![u32::try_from(elements / fixed).map_err(|e| e.to_string())?])
-        }
-        1 => Err(format!("input has {elements} elements, not a multiple of {fixed} ({spec})")),
-        _ => Err(format!("the model takes rows of several variable dimensions ({spec})")),
+        0 => Err(format!(
+            "input has {elements} elements, the model takes {fixed} ({spec})"
+        )),
+        1 if elements.is_multiple_of(fixed) => Ok(smallvec![
+            u32::try_from(elements / fixed).map_err(|e| e.to_string())?
+        ]),
+        1 => Err(format!(
+            "input has {elements} elements, not a multiple of {fixed} ({spec})"
+        )),
+        _ => Err(format!(
+            "the model takes rows of several variable dimensions ({spec})"
+        )),
     }
 }
 
@@ -72,12 +86,19 @@ mod tests {
     #[test]
     fn elements_fill_the_dimensions_of_the_model() {
         let dims = |text, elements| {
-            variable_dims(Some(&TensorSpec::parse("x", text).expect("valid")), elements)
+            variable_dims(
+                Some(&TensorSpec::parse("x", text).expect("valid")),
+                elements,
+            )
         };
         assert_eq!(dims("f32[8,8]", 64), Ok(SmallVec::new()));
         assert_eq!(dims("f32", 1), Ok(SmallVec::new()));
         assert_eq!(dims("f32[-1]", 5), Ok(smallvec![5]));
-        assert_eq!(dims("f32[-1]", 0), Ok(smallvec![0]), "an empty row is a row");
+        assert_eq!(
+            dims("f32[-1]", 0),
+            Ok(smallvec![0]),
+            "an empty row is a row"
+        );
         assert_eq!(dims("f32[-1,4]", 12), Ok(smallvec![3]));
         assert_eq!(
             dims("f32[64]", 3),

@@ -33,7 +33,10 @@ pub(super) fn write_answer(
             }
             Err(NonFinite(_)) => {
                 let detail = Some("the prediction is not a finite number".into());
-                &Failure { cause: Cause::ModelError, detail }
+                &Failure {
+                    cause: Cause::ModelError,
+                    detail,
+                }
             }
         },
         Answer::Default(failure) => failure,
@@ -92,7 +95,11 @@ fn write_tensor(out: &mut Vec<u8>, spec: &TensorSpec, cell: &Cell) -> Result<(),
         });
     };
     write_nested(out, &dims, &mut 0, &mut |out, index| {
-        write_element(out, spec.datatype, &bytes[index * width..(index + 1) * width])
+        write_element(
+            out,
+            spec.datatype,
+            &bytes[index * width..(index + 1) * width],
+        )
     })
 }
 
@@ -179,8 +186,12 @@ mod tests {
     }
 
     fn prediction(outputs: &[(&str, &str, Cell)]) -> Answer {
-        let spec = |(name, text, _): &(&str, &str, Cell)| TensorSpec::parse(name, text).expect("ok");
-        let schema = Schema { inputs: vec![], outputs: outputs.iter().map(spec).collect() };
+        let spec =
+            |(name, text, _): &(&str, &str, Cell)| TensorSpec::parse(name, text).expect("ok");
+        let schema = Schema {
+            inputs: vec![],
+            outputs: outputs.iter().map(spec).collect(),
+        };
         let version = ModelVersion {
             model: Name::new("m").expect("a name"),
             version: Name::new("1").expect("a name"),
@@ -192,8 +203,15 @@ mod tests {
             batching: Batching::default(),
         };
         let cells = outputs.iter().map(|(_, _, cell)| cell.clone()).collect();
-        let output = Output { schema: Arc::new(schema), cells };
-        Answer::Prediction(Prediction { output, version: Arc::new(version), cached: false })
+        let output = Output {
+            schema: Arc::new(schema),
+            cells,
+        };
+        Answer::Prediction(Prediction {
+            output,
+            version: Arc::new(version),
+            cached: false,
+        })
     }
 
     fn fixed(bytes: &[u8]) -> Cell {
@@ -244,7 +262,10 @@ mod tests {
     #[test]
     fn a_default_says_why() {
         let detail = Some("division by zero".into());
-        let answer = Answer::Default(Failure { cause: Cause::ModelError, detail });
+        let answer = Answer::Default(Failure {
+            cause: Cause::ModelError,
+            detail,
+        });
         let expected = serde_json::json!({
             "query_id": 7, "output": -1.0, "default": true,
             "default_explanation": "The model failed on this query: division by zero",
@@ -258,14 +279,22 @@ mod tests {
         for nan in [f32::NAN, f32::INFINITY] {
             let answer = prediction(&[("y", "f32", fixed(&nan.to_le_bytes()))]);
             let written = written("none", &answer);
-            assert_eq!((&written["default"], &written["output"]), (&true.into(), &"none".into()));
+            assert_eq!(
+                (&written["default"], &written["output"]),
+                (&true.into(), &"none".into())
+            );
             assert_eq!(written["default_cause"], "model_error");
         }
     }
 
     #[test]
     fn half_precision_is_exact() {
-        let cases = [(0x0001, 2_f32.powi(-24)), (0x7bff, 65504.0), (0x8000, -0.0), (0x3555, 0.333_251_95)];
+        let cases = [
+            (0x0001, 2_f32.powi(-24)),
+            (0x7bff, 65504.0),
+            (0x8000, -0.0),
+            (0x3555, 0.333_251_95),
+        ];
         for (bits, value) in cases {
             assert_eq!(half_to_f32(bits).to_bits(), f32::to_bits(value), "{bits:x}");
         }

@@ -235,7 +235,11 @@ fn parsed(address: SocketAddr, response: &Response) -> Result<Answer, CliError> 
 fn refusal(response: &Response) -> String {
     let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let error = &body["error"];
-    match (error["message"].as_str(), error["field"].as_str()) {
+    // Elsewhere the message says by itself what it is about.
+    let field = error["field"]
+        .as_str()
+        .filter(|_| error["kind"] == "invalid");
+    match (error["message"].as_str(), field) {
         (Some(message), Some(field)) if !message.contains(field) => format!("{field}: {message}"),
         (Some(message), _) => message.to_owned(),
         (None, _) => unexplained(response),

@@ -24,7 +24,7 @@ impl Table {
     /// Adds a row.
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
         debug_assert_eq!(N, self.rows[0].len(), "a cell for each heading");
-        self.rows.push(cells.to_vec());
+        self.rows.push(cells.into());
     }
 
     /// Whether there is nothing under the headings.

@@ -8,6 +8,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use super::*;
+use crate::console::Usage;
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -179,7 +180,7 @@ fn an_application_is_added_with_its_link_or_not_at_all() {
 
     let missing = r#"{"error":{"kind":"not_found","message":"No model","field":"models"}}"#;
     let (said, sent) = run(line, &[(201, "{}"), (404, missing), (200, "{}")]);
-    assert_eq!(said, Err("models: No model".to_owned()));
+    assert_eq!(said, Err("No model".to_owned()));
     assert_eq!(sent[2], "DELETE /api/v1/applications/a");
 }
 
@@ -222,6 +223,13 @@ fn predict_finds_the_query_port_by_the_status() {
 }
 
 #[test]
+fn a_refused_value_is_told_with_its_field() {
+    let wrong = r#"{"error":{"kind":"invalid","message":"too short","field":"slo"}}"#;
+    let (said, _) = run("status", &[(400, wrong)]);
+    assert_eq!(said, Err("slo: too short".to_owned()));
+}
+
+#[test]
 fn names_are_one_segment_of_a_path() {
     assert_eq!(segment("digits-mlp_1.2"), "digits-mlp_1.2");
     assert_eq!(segment("a/../b c?"), "a%2F..%2Fb%20c%3F");
@@ -236,21 +244,14 @@ fn what_is_no_front_end_is_told() {
 }
 
 #[test]
-fn mistakes_of_the_command_line_end_with_2_and_all_else_with_1() {
-    let wrong = parsed("status --management nonsense")
-        .expect("it parses")
-        .run();
-    let error = wrong.expect_err("no address");
-    assert_eq!(status_of(&error), 2);
-    assert!(format!("{error:#}").starts_with("--management: 'nonsense' is not an address"));
-    let absent = parsed("status --data-dir /nowhere/at/all")
-        .expect("it parses")
-        .run();
-    assert_eq!(status_of(&absent.expect_err("no front end")), 1);
-    let context = usage(anyhow::anyhow!("cause").context("what"));
-    assert_eq!(
-        (status_of(&context), format!("{context:#}").as_str()),
-        (2, "what: cause")
+fn only_mistakes_of_the_command_line_are_marked_as_such() {
+    let error = |line: &str| parsed(line).expect("it parses").run().expect_err(line);
+    let wrong = error("status --management nonsense");
+    assert!(wrong.is::<Usage>());
+    assert!(
+        wrong
+            .to_string()
+            .starts_with("--management: 'nonsense' is not an address")
     );
-    assert_eq!(status_of(&anyhow::anyhow!("else")), 1);
+    assert!(!error("status --data-dir /nowhere/at/all").is::<Usage>());
 }

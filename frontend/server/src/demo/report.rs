@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use skysail_api::About;
-use skysail_examples::digits::TestImage;
+use skysail_examples::test_split::TestImage;
 
 use crate::console::print;
 use crate::frontend::Running;
@@ -41,9 +41,14 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(rows: Vec<Row>, first_prediction_ms: f64) -> Table {
-        let right = |row: &Row| row.predictions == row.queries && row.correct == row.correct_offline;
+        let right =
+            |row: &Row| row.predictions == row.queries && row.correct == row.correct_offline;
         let ok = rows.iter().all(right);
-        Table { rows, first_prediction_ms, ok }
+        Table {
+            rows,
+            first_prediction_ms,
+            ok,
+        }
     }
 }
 
@@ -60,7 +65,8 @@ impl Counters {
     pub(super) async fn read(management: SocketAddr, model: &str) -> Result<Counters> {
         let response = skysail_load::get(management, "/metrics").await?;
         let text = std::str::from_utf8(&response.body).context("the metrics are not text")?;
-        let value = |metric: &str, label: &str| sum(text, metric, &[&format!("model=\"{model}\""), label]);
+        let value =
+            |metric: &str, label: &str| sum(text, metric, &[&format!("model=\"{model}\""), label]);
         Ok(Counters {
             batches: value("skysail_batch_rows_count", ""),
             batch_rows: value("skysail_batch_rows_sum", ""),
@@ -77,15 +83,24 @@ impl Counters {
     }
 
     pub(super) fn batch_rows_mean(self) -> f64 {
-        if self.batches == 0 { 0.0 } else { self.batch_rows as f64 / self.batches as f64 }
+        if self.batches == 0 {
+            0.0
+        } else {
+            self.batch_rows as f64 / self.batches as f64
+        }
     }
 }
 
 /// The sum over the lines of `metric` that have all `labels`.
 fn sum(text: &str, metric: &str, labels: &[&str]) -> u64 {
-    let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+    let value = |line: &str| {
+        line.rsplit(' ')
+            .next()
+            .and_then(|value| value.parse::<f64>().ok())
+    };
     let wanted = |line: &&str| {
-        line.strip_prefix(metric).is_some_and(|rest| rest.starts_with('{'))
+        line.strip_prefix(metric)
+            .is_some_and(|rest| rest.starts_with('{'))
             && labels.iter().all(|label| line.contains(label))
     };
     text.lines().filter(wanted).filter_map(value).sum::<f64>() as u64
@@ -97,10 +112,22 @@ pub(super) fn show(table: &Table, about: &About, json: bool) {
         print(&serde_json::to_string(table).expect("plain numbers and names"));
         return;
     }
-    print(&format!("Skysail {}: every image of the test split, over HTTP\n", about.version));
+    print(&format!(
+        "Skysail {}: every image of the test split, over HTTP\n",
+        about.version
+    ));
     print(&format!(
         "{:<14} {:<16} {:>7} {:>9} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>8}",
-        "application", "model", "queries", "accuracy", "offline", "p50", "p99", "max", "batch", "hits",
+        "application",
+        "model",
+        "queries",
+        "accuracy",
+        "offline",
+        "p50",
+        "p99",
+        "max",
+        "batch",
+        "hits",
         "defaults"
     ));
     for row in &table.rows {
@@ -119,7 +146,10 @@ pub(super) fn show(table: &Table, about: &About, json: bool) {
             row.defaults
         ));
     }
-    print(&format!("\nfirst prediction {:.0} ms after start", table.first_prediction_ms));
+    print(&format!(
+        "\nfirst prediction {:.0} ms after start",
+        table.first_prediction_ms
+    ));
     if !table.ok {
         print("NOT as it should be: a query got the default, or an accuracy differs");
     }

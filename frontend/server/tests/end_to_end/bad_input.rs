@@ -14,8 +14,19 @@ fn frontend(folder: &std::path::Path) -> (Frontend, crate::harness::Process) {
     let frontend = Frontend::start(folder);
     frontend.cli(&["model", "add", "linear", "1", "--input", "floats"]);
     frontend.cli(&[
-        "app", "add", "app", "--input", "floats", "--features", "64", "--slo", "2s", "--default", "-1",
-        "--link", "linear",
+        "app",
+        "add",
+        "app",
+        "--input",
+        "floats",
+        "--features",
+        "64",
+        "--slo",
+        "2s",
+        "--default",
+        "-1",
+        "--link",
+        "linear",
     ]);
     let container = frontend.container("digits-linear", "linear", "1");
     frontend.predict_in_the_end(&row(64));
@@ -32,7 +43,10 @@ fn assert_refused(frontend: &Frontend, path: &str, body: &str, status: u16, fiel
     let text = String::from_utf8_lossy(&response.body).into_owned();
     assert_eq!(response.status.as_u16(), status, "{body:.80}: {text}");
     let error: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"));
-    assert!(error["error"].is_string() && error["cause"].is_string(), "{text}");
+    assert!(
+        error["error"].is_string() && error["cause"].is_string(),
+        "{text}"
+    );
     assert_eq!(error["field"].as_str(), field, "{text}");
     assert_eq!(response.headers["content-type"], "application/json");
 }
@@ -60,7 +74,10 @@ fn wrong_queries_are_refused_with_their_field() {
     assert_refused(&frontend, "/app/nothing", "{}", 404, None);
     assert_refused(&frontend, "/", "{}", 404, None);
     let get = request(frontend.query, Method::GET, predict, "");
-    assert_eq!((get.status.as_u16(), get.headers["allow"].to_str().unwrap()), (405, "POST"));
+    assert_eq!(
+        (get.status.as_u16(), get.headers["allow"].to_str().unwrap()),
+        (405, "POST")
+    );
     assert_eq!(frontend.predict(&row(64))["default"], false);
 }
 
@@ -68,9 +85,13 @@ fn wrong_queries_are_refused_with_their_field() {
 fn what_is_right_in_an_odd_way_is_answered() {
     let folder = tempfile::tempdir().unwrap();
     let (frontend, _container) = frontend(folder.path());
-    let empty: Value = serde_json::from_slice(&frontend.post("/app/predict", "{\"input_batch\":[]}").body).unwrap();
+    let empty: Value =
+        serde_json::from_slice(&frontend.post("/app/predict", "{\"input_batch\":[]}").body)
+            .unwrap();
     assert_eq!(empty, serde_json::json!({ "batch_predictions": [] }));
-    let inner = row(64)["{\"input\":".len()..].trim_end_matches('}').to_owned();
+    let inner = row(64)["{\"input\":".len()..]
+        .trim_end_matches('}')
+        .to_owned();
     let one = frontend.predict(&format!("{{\"input_batch\":[{inner}]}}"));
     assert_eq!(one["default"], false, "a batch of one has the single shape");
     let two = frontend.predict(&format!("{{\"input_batch\":[{inner},{inner}]}}"));
@@ -124,5 +145,7 @@ fn a_client_that_sends_nothing_is_closed() {
     silent.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(frontend.predict(&row(64))["default"], false);
     let mut answer = Vec::new();
-    silent.read_to_end(&mut answer).expect("closed, not timed out");
+    silent
+        .read_to_end(&mut answer)
+        .expect("closed, not timed out");
 }

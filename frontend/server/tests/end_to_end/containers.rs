@@ -16,7 +16,10 @@ fn a_killed_container_that_nobody_watches_is_noticed() {
     container.kill_9();
     frontend.wait_for_replicas("m", 0);
     let answer = frontend.predict(r#"{"input":[2]}"#);
-    assert_eq!((&answer["default"], &answer["default_cause"]), (&true.into(), &"no_replica".into()));
+    assert_eq!(
+        (&answer["default"], &answer["default_cause"]),
+        (&true.into(), &"no_replica".into())
+    );
     assert_eq!(answer["output"], -1);
 }
 
@@ -52,8 +55,21 @@ fn over_tcp_the_join_token_is_needed() {
     let folder = tempfile::tempdir().unwrap();
     let frontend = Frontend::start(folder.path());
     frontend.register("1s");
-    let tcp = frontend.rpc.iter().find(|endpoint| endpoint.starts_with("tcp://")).unwrap();
-    let container = ["example-container", "sum", "--model", "m", "--version", "1", "--rpc", tcp];
+    let tcp = frontend
+        .rpc
+        .iter()
+        .find(|endpoint| endpoint.starts_with("tcp://"))
+        .unwrap();
+    let container = [
+        "example-container",
+        "sum",
+        "--model",
+        "m",
+        "--version",
+        "1",
+        "--rpc",
+        tcp,
+    ];
     let refused = skysail().args(container).output().unwrap();
     assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
     assert!(stderr(&refused).contains("token"), "{}", stderr(&refused));
@@ -73,7 +89,11 @@ fn garbage_on_the_containers_port_disturbs_nobody() {
     frontend.register("1s");
     let _container = frontend.container("sum", "m", "1");
     frontend.predict_in_the_end(r#"{"input":[1]}"#);
-    let tcp = frontend.rpc.iter().find_map(|endpoint| endpoint.strip_prefix("tcp://")).unwrap();
+    let tcp = frontend
+        .rpc
+        .iter()
+        .find_map(|endpoint| endpoint.strip_prefix("tcp://"))
+        .unwrap();
     for round in 0..20_u8 {
         let mut socket = std::net::TcpStream::connect(tcp).unwrap();
         drop(socket.write_all(&vec![round.wrapping_mul(37); 4096]));
@@ -102,9 +122,18 @@ fn a_container_of_another_input_type_is_refused() {
     let frontend = Frontend::start(folder.path());
     frontend.register("1s");
     let mut command = skysail();
-    command.args(["example-container", "noop", "--model", "m", "--version", "1"]);
+    command.args([
+        "example-container",
+        "noop",
+        "--model",
+        "m",
+        "--version",
+        "1",
+    ]);
     let output = command.args(["--rpc", &frontend.rpc[0]]).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("doubles"), "{}", stderr(&output));
-    until("nobody joined", || frontend.replicas().is_empty().then_some(()));
+    until("nobody joined", || {
+        frontend.replicas().is_empty().then_some(())
+    });
 }

@@ -9,12 +9,25 @@ use crate::harness::{Process, run, skysail, stderr};
 const ANY: &str = "127.0.0.1:0";
 
 fn args() -> Vec<&'static str> {
-    vec!["demo", "--once", "--json", "--query", ANY, "--management", ANY, "--rpc", ANY]
+    vec![
+        "demo",
+        "--once",
+        "--json",
+        "--query",
+        ANY,
+        "--management",
+        ANY,
+        "--rpc",
+        ANY,
+    ]
 }
 
 fn check(stdout: &[u8]) {
     let text = String::from_utf8_lossy(stdout);
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines[0]["event"], "ready");
     let rows = lines[1]["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 2);

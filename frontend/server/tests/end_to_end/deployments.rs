@@ -6,18 +6,42 @@ const EXE: &str = env!("CARGO_BIN_EXE_skysail");
 
 fn deploy(frontend: &Frontend, version: &str, replicas: &str) {
     frontend.cli(&[
-        "deploy", "--model", "m", "--version", version, "--replicas", replicas, "--input", "doubles",
-        "--", EXE, "example-container", "sum",
+        "deploy",
+        "--model",
+        "m",
+        "--version",
+        version,
+        "--replicas",
+        replicas,
+        "--input",
+        "doubles",
+        "--",
+        EXE,
+        "example-container",
+        "sum",
     ]);
 }
 
 fn pids(frontend: &Frontend, count: usize) -> Vec<u64> {
     let replicas = frontend.wait_for_replicas("m", count);
-    replicas.iter().map(|replica| replica["pid"].as_u64().unwrap()).collect()
+    replicas
+        .iter()
+        .map(|replica| replica["pid"].as_u64().unwrap())
+        .collect()
 }
 
 fn add_app(frontend: &Frontend) {
-    let app = ["app", "add", "app", "--input", "doubles", "--slo", "2s", "--default", "-1"];
+    let app = [
+        "app",
+        "add",
+        "app",
+        "--input",
+        "doubles",
+        "--slo",
+        "2s",
+        "--default",
+        "-1",
+    ];
     frontend.cli(&app);
     frontend.cli(&["app", "link", "app", "m"]);
 }
@@ -37,7 +61,11 @@ fn replicas_are_started_scaled_restarted_and_logged() {
     frontend.cli(&["scale", "m", "3"]);
     assert_eq!(pids(&frontend, 3).len(), 3);
     frontend.cli(&["scale", "m", "1"]);
-    assert_eq!(pids(&frontend, 1), first, "the highest indexes are stopped first");
+    assert_eq!(
+        pids(&frontend, 1),
+        first,
+        "the highest indexes are stopped first"
+    );
     rustix::process::kill_process(
         rustix::process::Pid::from_raw(first[0] as i32).unwrap(),
         rustix::process::Signal::KILL,
@@ -48,9 +76,15 @@ fn replicas_are_started_scaled_restarted_and_logged() {
         let pid = replicas.first()?["pid"].as_u64()?;
         (replicas.len() == 1 && pid != first[0]).then_some(())
     });
-    assert_eq!(frontend.predict_in_the_end(r#"{"input":[2,3]}"#)["output"], 5.0);
+    assert_eq!(
+        frontend.predict_in_the_end(r#"{"input":[2,3]}"#)["output"],
+        5.0
+    );
     let logs = frontend.cli(&["logs", "m"]);
-    assert!(logs.contains("started") && logs.contains("killed by signal 9"), "{logs}");
+    assert!(
+        logs.contains("started") && logs.contains("killed by signal 9"),
+        "{logs}"
+    );
 }
 
 #[test]
@@ -73,7 +107,9 @@ fn versions_switch_without_a_default() {
     assert_eq!(answering_version(&frontend), "2");
     let pids = pids(&frontend, 2);
     frontend.cli(&["model", "remove", "m"]);
-    until("the containers end", || pids.iter().all(|pid| !is_alive(*pid)).then_some(()));
+    until("the containers end", || {
+        pids.iter().all(|pid| !is_alive(*pid)).then_some(())
+    });
     let answer = frontend.predict(r#"{"input":[1]}"#);
     assert_eq!(answer["default_cause"], "no_replica");
 }
@@ -89,7 +125,17 @@ fn containers_die_with_a_front_end_that_is_killed() {
         marker.display()
     );
     frontend.cli(&[
-        "deploy", "--model", "m", "--version", "1", "--input", "doubles", "--", "sh", "-c", &script,
+        "deploy",
+        "--model",
+        "m",
+        "--version",
+        "1",
+        "--input",
+        "doubles",
+        "--",
+        "sh",
+        "-c",
+        &script,
     ]);
     let mut pids = pids(&frontend, 1);
     pids.push(until("the daemon says who it is", || {
@@ -97,7 +143,9 @@ fn containers_die_with_a_front_end_that_is_killed() {
     }));
     assert!(pids.iter().all(|pid| is_alive(*pid)));
     frontend.process.kill_9();
-    until("all are gone", || pids.iter().all(|pid| !is_alive(*pid)).then_some(()));
+    until("all are gone", || {
+        pids.iter().all(|pid| !is_alive(*pid)).then_some(())
+    });
 }
 
 #[test]
@@ -106,7 +154,15 @@ fn a_program_that_cannot_start_says_why() {
     let frontend = Frontend::start(folder.path());
     let program = "/nonexistent/model";
     frontend.cli(&[
-        "deploy", "--model", "m", "--version", "1", "--input", "doubles", "--", program,
+        "deploy",
+        "--model",
+        "m",
+        "--version",
+        "1",
+        "--input",
+        "doubles",
+        "--",
+        program,
     ]);
     until("the reason shows in the status", || {
         let status = frontend.json_cli(&["status"]).to_string();

@@ -89,11 +89,26 @@ impl Frontend {
     pub(crate) fn start_with(data_dir: &Path, more: &[&str]) -> Frontend {
         let any = "127.0.0.1:0";
         let mut command = skysail();
-        command.args(["serve", "--json", "--query", any, "--management", any, "--rpc", any]);
-        command.args(more).arg("--data-dir").arg(data_dir).stdout(Stdio::piped());
+        command.args([
+            "serve",
+            "--json",
+            "--query",
+            any,
+            "--management",
+            any,
+            "--rpc",
+            any,
+        ]);
+        command
+            .args(more)
+            .arg("--data-dir")
+            .arg(data_dir)
+            .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let process = Process(child);
         let ready: Value = serde_json::from_str(&line).expect("the ready line");
         assert_eq!(ready["event"], "ready");
@@ -103,14 +118,23 @@ impl Frontend {
             process,
             query: address("query"),
             management: address("management"),
-            rpc: rpc.map(|endpoint| endpoint.as_str().unwrap().to_owned()).collect(),
+            rpc: rpc
+                .map(|endpoint| endpoint.as_str().unwrap().to_owned())
+                .collect(),
         }
     }
 
     /// Starts a bundled container by hand.
     pub(crate) fn container(&self, example: &str, model: &str, version: &str) -> Process {
         let mut command = skysail();
-        command.args(["example-container", example, "--model", model, "--version", version]);
+        command.args([
+            "example-container",
+            example,
+            "--model",
+            model,
+            "--version",
+            version,
+        ]);
         command.args(["--rpc", &self.rpc[0]]).stderr(Stdio::null());
         Process(command.spawn().unwrap())
     }
@@ -124,9 +148,17 @@ impl Frontend {
 
     pub(crate) fn try_cli(&self, args: &[&str]) -> Output {
         let management = self.management.to_string();
-        let split = args.iter().position(|arg| *arg == "--").unwrap_or(args.len());
+        let split = args
+            .iter()
+            .position(|arg| *arg == "--")
+            .unwrap_or(args.len());
         let (before, after) = args.split_at(split);
-        skysail().args(before).args(["--management", &management]).args(after).output().unwrap()
+        skysail()
+            .args(before)
+            .args(["--management", &management])
+            .args(after)
+            .output()
+            .unwrap()
     }
 
     pub(crate) fn json_cli(&self, args: &[&str]) -> Value {
@@ -136,7 +168,17 @@ impl Frontend {
     /// Registers model `m`, version 1, and application `app` linked to it.
     pub(crate) fn register(&self, slo: &str) {
         self.cli(&["model", "add", "m", "1", "--input", "doubles"]);
-        let app = ["app", "add", "app", "--input", "doubles", "--slo", slo, "--default", "-1"];
+        let app = [
+            "app",
+            "add",
+            "app",
+            "--input",
+            "doubles",
+            "--slo",
+            slo,
+            "--default",
+            "-1",
+        ];
         self.cli(&app);
         self.cli(&["app", "link", "app", "m"]);
     }
@@ -177,13 +219,21 @@ impl Frontend {
 
 /// One request on a connection of its own.
 pub(crate) fn request(address: SocketAddr, method: Method, path: &str, body: &str) -> Response {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let request = Request::new(method, path).unwrap().with_body(body.to_owned());
-    runtime.block_on(skysail_load::send(address, &request, PATIENCE)).unwrap()
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let request = Request::new(method, path)
+        .unwrap()
+        .with_body(body.to_owned());
+    runtime
+        .block_on(skysail_load::send(address, &request, PATIENCE))
+        .unwrap()
 }
 
 /// Whether a process exists and is no zombie.
 pub(crate) fn is_alive(pid: u64) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
 }

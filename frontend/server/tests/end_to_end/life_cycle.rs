@@ -37,7 +37,10 @@ fn an_unwritable_data_directory_is_one_clear_line() {
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     let below = file.join("data");
-    refused(&["serve", "--data-dir", below.to_str().unwrap()], &[below.to_str().unwrap()]);
+    refused(
+        &["serve", "--data-dir", below.to_str().unwrap()],
+        &[below.to_str().unwrap()],
+    );
 }
 
 #[test]
@@ -48,7 +51,17 @@ fn a_second_serve_on_the_same_data_directory_is_refused() {
     let data_dir = folder.path().to_str().unwrap();
     let pid = first.process.0.id().to_string();
     refused(
-        &["serve", "--data-dir", data_dir, "--query", any, "--management", any, "--rpc", any],
+        &[
+            "serve",
+            "--data-dir",
+            data_dir,
+            "--query",
+            any,
+            "--management",
+            any,
+            "--rpc",
+            any,
+        ],
         &[data_dir, &pid],
     );
 }
@@ -56,8 +69,14 @@ fn a_second_serve_on_the_same_data_directory_is_refused() {
 #[test]
 fn wrong_flags_and_configuration_are_refused() {
     assert_eq!(run(&["serve", "--no-such-flag"]).status.code(), Some(2));
-    refused(&["serve", "--query", "0.0.0.0:1337"], &["0.0.0.0:1337", "--auth none"]);
-    refused(&["serve", "--config", "/nonexistent.toml"], &["/nonexistent.toml"]);
+    refused(
+        &["serve", "--query", "0.0.0.0:1337"],
+        &["0.0.0.0:1337", "--auth none"],
+    );
+    refused(
+        &["serve", "--config", "/nonexistent.toml"],
+        &["/nonexistent.toml"],
+    );
     refused(&["serve", "--query", "nonsense"], &["--query", "nonsense"]);
     assert!(run(&["--help"]).status.success());
 }
@@ -81,8 +100,19 @@ fn after_kill_9_everything_acknowledged_is_there_and_serves_again() {
     frontend.register("2s");
     let exe = env!("CARGO_BIN_EXE_skysail");
     frontend.cli(&[
-        "deploy", "--model", "deployed", "--version", "1", "--replicas", "2", "--input", "doubles",
-        "--", exe, "example-container", "sum",
+        "deploy",
+        "--model",
+        "deployed",
+        "--version",
+        "1",
+        "--replicas",
+        "2",
+        "--input",
+        "doubles",
+        "--",
+        exe,
+        "example-container",
+        "sum",
     ]);
     let _by_hand = frontend.container("sum", "m", "1");
     let first = frontend.predict_in_the_end(r#"{"input":[1,2,3]}"#);
@@ -95,7 +125,10 @@ fn after_kill_9_everything_acknowledged_is_there_and_serves_again() {
     assert_eq!(frontend.json_cli(&["app", "list"]), before);
     let again = frontend.predict_in_the_end(r#"{"input":[4,5]}"#);
     assert_eq!(again["output"], 9.0);
-    assert!(again["query_id"].as_u64() > first["query_id"].as_u64(), "never used twice");
+    assert!(
+        again["query_id"].as_u64() > first["query_id"].as_u64(),
+        "never used twice"
+    );
     frontend.wait_for_replicas("deployed", 2);
 }
 

@@ -65,16 +65,8 @@ pub(super) async fn scale(
     let scaled = move |frontend: &Frontend| {
         let control = &frontend.control;
         // Which version is current is read once, so that the answer names what was scaled.
-        let current = || {
-            Some(
-                control
-                    .registry()
-                    .models
-                    .get(model.as_str())?
-                    .current
-                    .clone()?,
-            )
-        };
+        let registry = control.registry();
+        let current = || registry.models.get(model.as_str())?.current.clone();
         let version = version.or_else(|| current().map(String::from));
         control.scale(&model, version.as_deref(), replicas)?;
         Ok(json!({ "model": model, "version": version, "replicas": replicas }))
