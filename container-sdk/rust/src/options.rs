@@ -6,8 +6,9 @@ use skysail_rpc::limits::{NAME_BYTES_MAX, SLOTS_MAX, TOKEN_BYTES_MAX};
 
 use crate::{Ctx, StartError};
 
-/// Batches in flight unless the options say otherwise: one computing, one on its way.
-const SLOTS_DEFAULT: u16 = 2;
+/// Batches in flight unless the options say otherwise: nothing waits behind a batch that is
+/// computing while another replica may be idle.
+const SLOTS_DEFAULT: u16 = 1;
 
 /// How a container is started.
 ///

@@ -85,7 +85,7 @@ pub fn run<M: Model>(options: Options) -> ExitCode {
 fn serve_for_ever<M: Model>(options: &Options) -> Result<Result<(), Reject>, StartError> {
     let endpoint = options.endpoint()?;
     // Before the model is loaded, which may take long: a wrong endpoint stays wrong.
-    drop(zmq::connect(endpoint).map_err(|error| StartError::Endpoint(causes(&error)))?);
+    zmq::check_endpoint(endpoint).map_err(|error| StartError::Endpoint(causes(&error)))?;
     zmq::tune_allocator();
     let mut runner = Runner::<M>::new(options)?;
     catch_signals(&runner.stop()).map_err(StartError::Signals)?;

@@ -94,7 +94,8 @@ impl<T: Send + 'static> Scene<T> {
             .expect("no panic")
             .insert(name.to_owned(), gate);
         let (send_stop, stop) = channel();
-        let options = Options::named(name, "1");
+        let mut options = Options::named(name, "1");
+        options.slots = 2;
         let container = std::thread::spawn(move || {
             let runner = Runner::new(&options).expect("loads").with_timing(patient());
             send_stop.send(runner.stop()).expect("the test is there");

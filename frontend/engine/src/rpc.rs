@@ -458,6 +458,8 @@ impl<L: Listener> Rpc<L> {
         let reject = match end {
             End::Closed | End::Drained => None,
             End::Sent(reject) => Some(reject.clone()),
+            // Silent or stuck is not at fault: it may come back. PROTOCOL 4.8
+            End::Error(SessionError::Silent { .. } | SessionError::Stuck { .. }) => None,
             End::Error(error) => Some(Reject {
                 reason: RejectReason::Violation,
                 detail: causes(error),

@@ -21,7 +21,7 @@ use skysail_load::{ClosedLoop, Request};
 use crate::config::{Config, Flags};
 use crate::console::usage;
 use crate::frontend::Running;
-use crate::serve::{announce, exit_status, stop_at_once_on_a_second_signal};
+use crate::serve::{announce, exit_status};
 use report::{Row, Table};
 
 /// Connections that send queries side by side.
@@ -94,9 +94,7 @@ pub(crate) fn run(args: Args, started: Instant) -> Result<ExitCode> {
         if !args.json {
             report::show_next_steps(&running, &test_split::images()[0]);
         }
-        let signal = running.wait_for_signal()?;
-        stop_at_once_on_a_second_signal();
-        exit_status(signal)
+        exit_status(running.wait_for_signal())
     };
     running.stop();
     drop(temporary);

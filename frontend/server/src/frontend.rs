@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -29,6 +29,7 @@ use skysail_engine::{Cores, Engine, Options};
 use skysail_monitor::Metrics;
 use skysail_rpc::transport::Listener as _;
 use skysail_rpc::transport::zmq::ZmqListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Config, LogFormat};
@@ -45,6 +46,7 @@ pub(crate) struct Running {
     pub(crate) shared: Arc<Frontend>,
     cores: Cores,
     stop: watch::Sender<bool>,
+    signals: mpsc::Receiver<Signal>,
     data_dir: PathBuf,
     socket_dir: Option<tempfile::TempDir>,
 }
@@ -65,6 +67,7 @@ impl Running {
         let executable = std::env::current_exe().context("cannot find this executable")?;
         let orchestrator = ProcessOrchestrator::start(&executable)?;
         let cores = Cores::start(config.cores).context("cannot start the runtimes")?;
+        let signals = listen_for_signals(&cores).context("cannot listen for signals")?;
         let (engine, rpc, socket_dir) = start_engine(config, &cores, token)?;
         let publish = engine.clone();
         let publish = move |registry: Arc<Registry>| publish.publish(&registry);
@@ -104,6 +107,7 @@ impl Running {
             shared,
             cores,
             stop,
+            signals,
             data_dir,
             socket_dir,
         })
@@ -114,17 +118,10 @@ impl Running {
         &self.shared.about
     }
 
-    /// Waits until the process is told to stop; says by which signal.
-    pub(crate) fn wait_for_signal(&self) -> Result<Signal> {
-        self.cores.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let mut terminate = signal(SignalKind::terminate())?;
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            Ok(tokio::select! {
-                _ = terminate.recv() => Signal::Terminate,
-                _ = interrupt.recv() => Signal::Interrupt,
-            })
-        })
+    /// Waits until the process is told to stop; says by which signal. A second signal ends
+    /// the process at once.
+    pub(crate) fn wait_for_signal(&self) -> Signal {
+        self.signals.recv().unwrap_or(Signal::Terminate)
     }
 
     /// Stops: no new connections, what was admitted is answered, containers are let go.
@@ -149,6 +146,35 @@ pub(crate) enum Signal {
     Terminate,
     /// Ctrl-C.
     Interrupt,
+}
+
+/// The status of a process that Ctrl-C ended.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// From now on signals are heard, the second one by ending the process.
+fn listen_for_signals(cores: &Cores) -> std::io::Result<mpsc::Receiver<Signal>> {
+    let (told, signals) = mpsc::sync_channel(1);
+    let listening = cores.block_on(async {
+        Ok::<_, std::io::Error>((
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        ))
+    });
+    let (mut terminate, mut interrupt) = listening?;
+    cores.first().spawn(async move {
+        let mut heard = 0;
+        loop {
+            let signal = tokio::select! {
+                _ = terminate.recv() => Signal::Terminate,
+                _ = interrupt.recv() => Signal::Interrupt,
+            };
+            heard += 1;
+            if heard > 1 || told.try_send(signal).is_err() {
+                std::process::exit(INTERRUPTED.into());
+            }
+        }
+    });
+    Ok(signals)
 }
 
 /// A bound port, with one listener for each runtime that serves it.

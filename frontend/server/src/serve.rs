@@ -7,10 +7,7 @@ use anyhow::Result;
 
 use crate::config::{Config, Flags};
 use crate::console::{print, usage};
-use crate::frontend::{Running, Signal};
-
-/// Exit status after Ctrl-C.
-const INTERRUPTED: u8 = 130;
+use crate::frontend::{INTERRUPTED, Running, Signal};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -37,8 +34,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let config = Config::read(args.config.as_ref(), &args.flags).map_err(usage)?;
     let running = Running::start(&config).map_err(usage)?;
     announce(&running, args.json);
-    let signal = running.wait_for_signal()?;
-    stop_at_once_on_a_second_signal();
+    let signal = running.wait_for_signal();
     running.stop();
     Ok(exit_status(signal))
 }
@@ -49,21 +45,6 @@ pub(crate) fn exit_status(signal: Signal) -> ExitCode {
         Signal::Terminate => ExitCode::SUCCESS,
         Signal::Interrupt => ExitCode::from(INTERRUPTED),
     }
-}
-
-/// A second Ctrl-C does not wait for what was admitted.
-pub(crate) fn stop_at_once_on_a_second_signal() {
-    std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let Ok(runtime) = runtime else { return };
-        runtime.block_on(async {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                std::process::exit(i32::from(INTERRUPTED));
-            }
-        });
-    });
 }
 
 /// Says that the front end is ready, and where.

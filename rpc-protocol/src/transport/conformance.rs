@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Closed, Incoming, Link, Listener, PeerId, SendError, memory, zmq};
+use super::{Closed, Incoming, Link, Listener, Origin, PeerId, SendError, memory, zmq};
 use crate::message::Frame;
 use crate::payload::{ALIGN_MIN, Payload, PayloadBuf};
 
@@ -134,6 +134,16 @@ async fn frames_arrive_whole_and_in_order(mut mechanism: impl Mechanism) {
     );
 }
 
+async fn the_origin_of_a_frame_is_told(mut mechanism: impl Mechanism, expected: Origin) {
+    let mut listener = mechanism.listen();
+    let mut link = mechanism.connect();
+    link.send(&frame(1, &[])).expect("open");
+    match next(&mut listener).await {
+        Incoming::Frame { origin, .. } => assert_eq!(origin, expected),
+        Incoming::Closed { peer } => panic!("{peer:?} closed"),
+    }
+}
+
 async fn a_burst_needs_one_wake_up_only_to_be_read_whole(mut mechanism: impl Mechanism) {
     let mut listener = mechanism.listen();
     let mut link = mechanism.connect();
@@ -197,7 +207,7 @@ async fn a_listener_that_goes_is_noticed(mut mechanism: impl Mechanism) {
 }
 
 macro_rules! conform {
-    ($($mechanism:ident: $make:expr;)+) => {$(
+    ($($mechanism:ident: $make:expr, $origin:expr;)+) => {$(
         mod $mechanism {
             use super::*;
             #[tokio::test]
@@ -207,6 +217,10 @@ macro_rules! conform {
             #[tokio::test]
             async fn a_burst_needs_one_wake_up_only_to_be_read_whole() {
                 super::a_burst_needs_one_wake_up_only_to_be_read_whole($make).await;
+            }
+            #[tokio::test]
+            async fn the_origin_of_a_frame_is_told() {
+                super::the_origin_of_a_frame_is_told($make, $origin).await;
             }
             #[tokio::test]
             async fn peers_are_told_apart() {
@@ -225,9 +239,9 @@ macro_rules! conform {
 }
 
 conform! {
-    over_memory: Memory::default();
-    over_ipc: Zmq::ipc();
-    over_tcp: Zmq::tcp();
+    over_memory: Memory::default(), Origin::Memory;
+    over_ipc: Zmq::ipc(), Origin::Ipc;
+    over_tcp: Zmq::tcp(), Origin::Tcp;
 }
 
 #[tokio::test]

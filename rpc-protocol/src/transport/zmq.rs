@@ -380,14 +380,22 @@ impl Sender {
             .gets("__fd")
             .and_then(|fd| fd.parse().ok())
             .unwrap_or(-1);
-        // libzmq names an ipc peer ":UID:GID:PID", and a tcp peer by its address.
-        let ipc = |address: &str| address.starts_with(':') && !address.starts_with("::");
-        let is_ipc = message.gets("Peer-Address").is_some_and(ipc);
+        let is_ipc = message.gets("Peer-Address").is_some_and(is_ipc_peer);
         Sender {
             descriptor,
             origin: if is_ipc { Origin::Ipc } else { Origin::Tcp },
         }
     }
+}
+
+/// libzmq names a tcp peer by its address, and an ipc peer `HOST:UID:GID:PID`. What is neither
+/// counts as tcp, where more is asked of it.
+fn is_ipc_peer(address: &str) -> bool {
+    let credentials = address.rsplitn(4, ':').take(3);
+    let numbers = credentials
+        .filter(|number| number.parse::<u32>().is_ok())
+        .count();
+    numbers == 3 && address.parse::<std::net::IpAddr>().is_err()
 }
 
 /// The header and payloads of the next message, without a copy where they are aligned.
@@ -499,7 +507,11 @@ fn bind_one(socket: &zmq::Socket, endpoint: &str) -> Result<String, TransportErr
     Ok(bound.unwrap_or_else(|_| endpoint.to_owned()))
 }
 
-fn check_endpoint(endpoint: &str) -> Result<(), TransportError> {
+/// Whether `endpoint` is one that this transport can bind or connect.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_endpoint(endpoint: &str) -> Result<(), TransportError> {
     if let Some(path) = endpoint.strip_prefix("ipc://") {
         if path.len() > IPC_PATH_BYTES_MAX {
             let (path, bytes, limit) = (path.to_owned(), path.len(), IPC_PATH_BYTES_MAX);
@@ -545,6 +557,16 @@ mod tests {
             error.ends_with("has 108 bytes, at most 107 allowed"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn tells_an_ipc_peer_from_a_tcp_peer() {
+        for ipc in ["localhost:0:0:4711", ":1000:1000:1"] {
+            assert!(is_ipc_peer(ipc), "{ipc}");
+        }
+        for tcp in ["127.0.0.1", "::1", "::1:2:3", "fe80::1%eth0", "", "1:2"] {
+            assert!(!is_ipc_peer(tcp), "{tcp}");
+        }
     }
 
     #[tokio::test]

@@ -23,7 +23,9 @@ pub(crate) fn session(name: &str, link: &mut impl Link) -> SessionEnd {
 }
 
 fn session_of<M: Model>(name: &str, link: &mut impl Link) -> SessionEnd {
-    let mut runner = Runner::<M>::new(&Options::named(name, "1")).expect("loads");
+    let mut options = Options::named(name, "1");
+    options.slots = 2;
+    let mut runner = Runner::<M>::new(&options).expect("loads");
     runner.session(link)
 }
 

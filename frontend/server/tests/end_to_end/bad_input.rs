@@ -57,7 +57,7 @@ fn wrong_queries_are_refused_with_their_field() {
     let (frontend, _container) = frontend(folder.path());
     let predict = "/app/predict";
     let refused = |body: &str, field| assert_refused(&frontend, predict, body, 400, field);
-    refused("{\"input\":[1,", None);
+    refused("{\"input\":[1,", Some("input"));
     refused("[1,2]", None);
     refused("{}", None);
     refused("{\"input\":\"cat\"}", Some("input"));
