@@ -29,11 +29,11 @@ fn headers(criterion: &mut Criterion) {
     let message = predict();
     let mut encoder = Encoder::default();
     criterion.bench_function("header/build", |bench| {
-        bench.iter(|| encoder.encode(&message))
+        bench.iter(|| encoder.encode(&message));
     });
     let frame = encoder.encode(&message);
     criterion.bench_function("header/parse", |bench| {
-        bench.iter(|| Message::decode(&frame))
+        bench.iter(|| Message::decode(&frame));
     });
 }
 

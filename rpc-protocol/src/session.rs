@@ -33,7 +33,7 @@ pub use container::{ContainerEvent, ContainerSession, Job};
 pub use frontend::{BatchResult, FrontendEvent, FrontendSession};
 
 use crate::limits;
-use crate::message::{BatchId, DecodeError, Message};
+use crate::message::{BatchId, DecodeError};
 use crate::tensor::ColumnError;
 
 /// When to speak and when to give up.
@@ -127,15 +127,6 @@ pub enum SessionError {
         /// How long.
         waited: Duration,
     },
-}
-
-/// What is due when a timer fires.
-#[derive(Debug)]
-pub enum TimerAction {
-    /// Nothing yet.
-    Wait,
-    /// Send this.
-    Send(Message),
 }
 
 /// When this side last spoke and last heard.

@@ -3,7 +3,7 @@
 //! A *schema* lists a model's input and output tensors by the shape of one row. A *batch* is
 //! one [`Column`] a tensor, rows contiguous, row after row. A [`Cell`] is one row of one
 //! tensor: what a query brings in and what it gets back. [`ColumnBuilder`] gathers cells
-//! into a column; [`Column::cell`] gives them back without a copy.
+//! into a column; [`Column::cells`] gives them back without a copy.
 
 mod cell;
 mod column;

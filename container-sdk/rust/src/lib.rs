@@ -1,6 +1,6 @@
 //! Wrap a model in a Skysail container.
 //!
-//! Implement [`Model`] and call [`serve`]: the SDK parses the flags, loads the model, warms it
+//! Implement [`Model`] and call [`serve()`]: the SDK parses the flags, loads the model, warms it
 //! up, joins the front end, shows each batch as dense typed views and sends back what the
 //! model wrote. A linear scorer:
 //!
@@ -36,7 +36,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`Model`], [`Signature`], [`Batch`], [`Outputs`], [`Ctx`] | what an author meets |
-//! | [`serve`], [`run`], [`Options`] | the program around a model |
+//! | [`serve()`], [`run`], [`Options`] | the program around a model |
 //! | [`Worker`] | a loaded model that answers one batch; also for an author's tests |
 //! | [`Runner`] | a worker in sessions with a front end, over any transport |
 //!

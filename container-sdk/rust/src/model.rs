@@ -4,7 +4,7 @@ use crate::{Batch, Ctx, Outputs, Result, Signature, worker};
 
 /// A model: a signature, a way to load it and a function of a batch.
 ///
-/// Everything is called on one thread, the one that calls [`crate::serve`]: [`Model::load`]
+/// Everything is called on one thread, the one that calls [`crate::serve()`]: [`Model::load`]
 /// once, [`Model::warm_up`] once, then [`Model::predict`] for each batch. A model need not be
 /// `Send`. While it computes, the container takes no messages; the transport's own heartbeats
 /// show the front end that the process lives.

@@ -53,7 +53,7 @@ pub fn serve<M: Model>() -> ExitCode {
     }
 }
 
-/// [`serve`] for a program that has read the options by itself.
+/// [`serve()`] for a program that has read the options by itself.
 #[must_use]
 #[allow(
     clippy::needless_pass_by_value,

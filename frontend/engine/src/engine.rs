@@ -121,7 +121,7 @@ impl Engine {
             let now = model
                 .and_then(|model| model.versions.get(&lane.version))
                 .cloned();
-            shared.update_lane(&lane, now);
+            shared.update_lane(&lane, now.as_ref());
         }
     }
 
@@ -331,18 +331,16 @@ impl Shared {
         }
     }
 
-    fn update_lane(self: &Arc<Self>, lane: &Arc<Lane>, now: Option<Arc<ModelVersion>>) {
+    fn update_lane(self: &Arc<Self>, lane: &Arc<Lane>, now: Option<&Arc<ModelVersion>>) {
         let before = lane.registered();
-        let generation =
-            |version: &Option<Arc<ModelVersion>>| version.as_ref().map(|v| v.generation);
-        if generation(&before) == generation(&now) {
+        if before.as_ref().map(|v| v.generation) == now.map(|v| v.generation) {
             return;
         }
         if let (Some(before), Some(cache)) = (&before, &self.cache) {
             cache.purge(before.generation);
         }
-        self.carry_out(lane, lane.register(now.clone()));
-        let reject = match (before, &now) {
+        self.carry_out(lane, lane.register(now.cloned()));
+        let reject = match (before, now) {
             (Some(_), _) => Some((RejectReason::Removed, "the version was removed".to_owned())),
             (None, Some(version)) => {
                 let schema = lane.schema();

@@ -246,6 +246,10 @@ impl Lane {
 
 /// Queues a query whose input was checked against the schema that the replicas have now. All
 /// of them may have left and others come since: then it is lost.
+#[allow(
+    clippy::result_large_err,
+    reason = "a refused query is given back, not dropped"
+)]
 fn push_one(state: &mut State, now: Instant, ask: Ask) -> Result<(), GivenBack<Ask>> {
     match &state.schema {
         Some(schema) if Arc::ptr_eq(schema, &ask.schema) => state.core.push(now, ask),

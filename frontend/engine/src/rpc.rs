@@ -22,9 +22,7 @@ use skysail_core::Name;
 use skysail_core::replica::{ReplicaId, Terms};
 use skysail_rpc::Schema;
 use skysail_rpc::message::{BatchId, Encoder, Hello, Message, Reject, RejectReason};
-use skysail_rpc::session::{
-    BatchResult, FrontendEvent, FrontendSession, SessionError, TimerAction,
-};
+use skysail_rpc::session::{BatchResult, FrontendEvent, FrontendSession, SessionError};
 use skysail_rpc::transport::{Incoming, Listener, Origin, PeerId};
 use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
@@ -69,6 +67,13 @@ struct Peer {
     lane: Arc<Lane>,
     schema: Arc<Schema>,
     in_flight: HashMap<BatchId, Vec<Ask>>,
+}
+
+/// A hello that may join: what it joins, and how it came.
+struct Admitted {
+    lane: Arc<Lane>,
+    schema: Arc<Schema>,
+    origin: Origin,
 }
 
 /// Why a session ends.
@@ -147,7 +152,7 @@ impl<L: Listener> Rpc<L> {
     fn on_incoming(&mut self, incoming: Incoming) {
         let now = Instant::now();
         let (peer, origin, frame) = match incoming {
-            Incoming::Closed { peer } => return self.end(now, peer, End::Closed),
+            Incoming::Closed { peer } => return self.end(now, peer, &End::Closed),
             Incoming::Frame {
                 peer,
                 origin,
@@ -160,7 +165,7 @@ impl<L: Listener> Rpc<L> {
         };
         match message.and_then(|message| known.session.on_message(now, message)) {
             Ok(event) => self.on_event(now, peer, event),
-            Err(error) => self.end(now, peer, End::Error(error)),
+            Err(error) => self.end(now, peer, &End::Error(error)),
         }
     }
 
@@ -193,7 +198,7 @@ impl<L: Listener> Rpc<L> {
         {
             let detail = "drained".to_owned();
             self.send(now, id, &Message::Drain { detail });
-            self.end(now, id, End::Drained);
+            self.end(now, id, &End::Drained);
         }
     }
 
@@ -208,9 +213,7 @@ impl<L: Listener> Rpc<L> {
         let mut session = FrontendSession::new(now, self.shared.options.timing);
         let refused = match message.and_then(|message| session.on_message(now, message)) {
             Ok(FrontendEvent::Hello(hello)) => match self.admit(&hello, origin) {
-                Ok((lane, schema)) => {
-                    return self.accept(now, id, origin, session, &hello, lane, schema);
-                }
+                Ok(admitted) => return self.accept(now, id, session, &hello, &admitted),
                 Err(reject) => reject,
             },
             Ok(_) => return,
@@ -228,7 +231,7 @@ impl<L: Listener> Rpc<L> {
     }
 
     /// Whether a container may join, and what it joins.
-    fn admit(&self, hello: &Hello, origin: Origin) -> Result<(Arc<Lane>, Arc<Schema>), Reject> {
+    fn admit(&self, hello: &Hello, origin: Origin) -> Result<Admitted, Reject> {
         let refuse = |reason, detail: String| Err(Reject { reason, detail });
         if origin == Origin::Tcp && !self.token_fits(&hello.token) {
             let detail = "over tcp the hello needs the join token (SKYSAIL_TOKEN_FILE)".to_owned();
@@ -252,7 +255,11 @@ impl<L: Listener> Rpc<L> {
             return refuse(RejectReason::WrongSchema, detail);
         }
         match lane.agree(&hello.schema) {
-            Ok(schema) => Ok((lane, schema)),
+            Ok(schema) => Ok(Admitted {
+                lane,
+                schema,
+                origin,
+            }),
             Err(agreed) => {
                 let detail = format!(
                     "the other replicas are {agreed}, this one is {}",
@@ -270,24 +277,26 @@ impl<L: Listener> Rpc<L> {
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "each is one fact of the session")]
     fn accept(
         &mut self,
         now: Instant,
         id: PeerId,
-        origin: Origin,
         mut session: FrontendSession,
         hello: &Hello,
-        lane: Arc<Lane>,
-        schema: Arc<Schema>,
+        admitted: &Admitted,
     ) {
+        let Admitted {
+            lane,
+            schema,
+            origin,
+        } = admitted;
         let replica = self.shared.next_replica();
         let welcome = session.accept(now, hello, schema.clone(), replica.0);
         tracing::info!(
             replica = replica.0, model = %lane.model, version = %lane.version, pid = hello.pid,
             transport = origin.name(), schema = %schema, "a replica joined"
         );
-        let fixed = status(replica, &lane, hello, origin);
+        let fixed = status(replica, lane, hello, *origin);
         self.shared.directory.add(
             replica,
             Entry {
@@ -297,6 +306,7 @@ impl<L: Listener> Rpc<L> {
         );
         self.by_replica.insert(replica, id);
         self.watch(session.next_timer());
+        let (lane, schema) = (lane.clone(), schema.clone());
         let in_flight = HashMap::new();
         self.peers.insert(
             id,
@@ -308,11 +318,8 @@ impl<L: Listener> Rpc<L> {
                 in_flight,
             },
         );
-        let terms = Terms {
-            slots: usize::from(hello.slots),
-            max_batch: hello.max_batch as usize,
-        };
-        let work = lane.replica_joined(now, replica, terms);
+        let (slots, max_batch) = (usize::from(hello.slots), hello.max_batch as usize);
+        let work = lane.replica_joined(now, replica, Terms { slots, max_batch });
         self.send(now, id, &welcome);
         self.carry_out(&lane, work);
     }
@@ -346,7 +353,7 @@ impl<L: Listener> Rpc<L> {
                 let of_lane = |peer: &Peer| Arc::ptr_eq(&peer.lane, &lane);
                 let ids: Vec<_> = self.ids(of_lane);
                 ids.into_iter()
-                    .for_each(|id| self.end(now, id, End::Sent(reject.clone())));
+                    .for_each(|id| self.end(now, id, &End::Sent(reject.clone())));
             }
             Command::DrainAll => {
                 for id in self.ids(|_| true) {
@@ -400,9 +407,9 @@ impl<L: Listener> Rpc<L> {
                 continue;
             };
             match peer.session.on_timer(now) {
-                Ok(TimerAction::Send(message)) => self.send(now, id, &message),
-                Ok(TimerAction::Wait) => {}
-                Err(error) => self.end(now, id, End::Error(error)),
+                Ok(Some(message)) => self.send(now, id, &message),
+                Ok(None) => {}
+                Err(error) => self.end(now, id, &End::Error(error)),
             }
         }
         let next = self
@@ -432,19 +439,19 @@ impl<L: Listener> Rpc<L> {
     fn send(&mut self, now: Instant, id: PeerId, message: &Message) {
         let frame = self.encoder.encode(message);
         if self.listener.send(id, &frame).is_err() {
-            self.end(now, id, End::Closed);
+            self.end(now, id, &End::Closed);
         }
     }
 
     /// Ends a session: its queries go back to their lane.
-    fn end(&mut self, now: Instant, id: PeerId, end: End) {
-        self.say_goodbye(id, &end);
+    fn end(&mut self, now: Instant, id: PeerId, end: &End) {
+        self.say_goodbye(id, end);
         let Some(peer) = self.peers.remove(&id) else {
             return;
         };
         self.by_replica.remove(&peer.replica);
         self.shared.directory.remove(peer.replica);
-        self.log_end(&peer, &end);
+        self.log_end(&peer, end);
         let lost: Vec<Ask> = peer.in_flight.into_values().flatten().collect();
         if !lost.is_empty() {
             peer.lane.metrics.failed_replica_lost.inc();
@@ -458,12 +465,17 @@ impl<L: Listener> Rpc<L> {
         let reject = match end {
             End::Closed | End::Drained => None,
             End::Sent(reject) => Some(reject.clone()),
-            // Silent or stuck is not at fault: it may come back. PROTOCOL 4.8
-            End::Error(SessionError::Silent { .. } | SessionError::Stuck { .. }) => None,
-            End::Error(error) => Some(Reject {
-                reason: RejectReason::Violation,
-                detail: causes(error),
-            }),
+            End::Error(error) => {
+                let detail = causes(error);
+                let reason = match error {
+                    // It may be well again when it reads this, and come back. PROTOCOL 6.5
+                    SessionError::Silent { .. } | SessionError::Stuck { .. } => {
+                        RejectReason::Overloaded
+                    }
+                    _ => RejectReason::Violation,
+                };
+                Some(Reject { reason, detail })
+            }
         };
         if let Some(reject) = reject {
             let frame = self.encoder.encode(&Message::Reject(reject));
@@ -477,9 +489,14 @@ impl<L: Listener> Rpc<L> {
         let (replica, model, version) = (peer.replica.0, &peer.lane.model, &peer.lane.version);
         let reason = match end {
             End::Error(error) => {
+                let reason = match error {
+                    SessionError::Silent { .. } => "silent",
+                    SessionError::Stuck { .. } => "stuck",
+                    _ => "violation",
+                };
                 let error = causes(error);
                 tracing::warn!(replica, %model, %version, %error, "a replica's session was dropped");
-                "violation"
+                reason
             }
             End::Closed => {
                 tracing::info!(replica, %model, %version, "a replica's connection closed");

@@ -10,7 +10,7 @@ use skysail_core::{Cause, Input, InputType, Name};
 use skysail_engine::{Answer, AskError, Engine, Options};
 use skysail_monitor::Metrics;
 use skysail_rpc::message::{Encoder, Hello, Message, Outcome, Reject, Reply};
-use skysail_rpc::session::{ContainerEvent, ContainerSession, Job, TimerAction, Timing};
+use skysail_rpc::session::{ContainerEvent, ContainerSession, Job, Timing};
 use skysail_rpc::transport::Link;
 use skysail_rpc::transport::memory::{self, MemoryConnector, MemoryLink};
 use skysail_rpc::{Cell, ColumnBuilder, Payload, Schema, TensorSpec};
@@ -207,8 +207,8 @@ fn serve(
         let now = Instant::now();
         let Some(frame) = frame else {
             match session.on_timer(now) {
-                Ok(TimerAction::Send(message)) => drop(send(&mut link, &message).ok()),
-                Ok(TimerAction::Wait) => {}
+                Ok(Some(message)) => drop(send(&mut link, &message).ok()),
+                Ok(None) => {}
                 Err(_) => return,
             }
             continue;

@@ -250,8 +250,8 @@ fn default_data_dir() -> PathBuf {
 mod tests {
     use super::*;
 
-    fn read(flags: Flags) -> Result<Config> {
-        Config::read(None, &flags)
+    fn read(flags: &Flags) -> Result<Config> {
+        Config::read(None, flags)
     }
 
     #[test]
@@ -293,9 +293,9 @@ mod tests {
             query: Some("0.0.0.0:1".into()),
             ..Flags::default()
         };
-        let error = read(open.clone()).expect_err("refused").to_string();
+        let error = read(&open).expect_err("refused").to_string();
         assert!(error.contains("--auth none"), "{error}");
-        read(Flags {
+        read(&Flags {
             auth: Some(Auth::None),
             ..open
         })
@@ -306,7 +306,7 @@ mod tests {
             ..Flags::default()
         };
         assert!(
-            read(rpc)
+            read(&rpc)
                 .expect_err("refused")
                 .to_string()
                 .contains("CURVE")
@@ -320,7 +320,7 @@ mod tests {
             rpc: rpc.iter().map(ToString::to_string).collect(),
             ..Flags::default()
         };
-        let endpoints = |rpc: &[&str]| read(flags(rpc)).expect("right").rpc;
+        let endpoints = |rpc: &[&str]| read(&flags(rpc)).expect("right").rpc;
         assert_eq!(
             endpoints(&[]),
             ["ipc:///d/rpc.sock", "tcp://127.0.0.1:7000"]
@@ -333,6 +333,6 @@ mod tests {
             endpoints(&["ipc:///x"]),
             ["ipc:///x", "tcp://127.0.0.1:7000"]
         );
-        assert!(read(flags(&["http://x"])).is_err());
+        assert!(read(&flags(&["http://x"])).is_err());
     }
 }

@@ -74,8 +74,8 @@ const SLO: Duration = Duration::from_millis(20);
 const FEATURES: u32 = 64;
 
 /// Runs the demo. `started` is when the process began.
-pub(crate) fn run(args: Args, started: Instant) -> Result<ExitCode> {
-    let (config, temporary) = configure(&args)?;
+pub(crate) fn run(args: &Args, started: Instant) -> Result<ExitCode> {
+    let (config, temporary) = configure(args)?;
     let running = Running::start(&config).map_err(usage)?;
     if args.json {
         announce(&running, true);

@@ -67,8 +67,8 @@ fn main() -> ExitCode {
     let started = Instant::now();
     skysail_rpc::transport::zmq::tune_allocator();
     let outcome = match Args::parse().command {
-        Command::Demo(args) => demo::run(args, started),
-        Command::Serve(args) => serve::run(args),
+        Command::Demo(args) => demo::run(&args, started),
+        Command::Serve(args) => serve::run(&args),
         Command::Client(command) => command.run(),
         Command::ExampleContainer(args) => Ok(example::run(args)),
         Command::Completions { shell } => {

@@ -30,7 +30,7 @@ Examples:
   SKYSAIL_SERVE_CACHE_BYTES=0 skysail serve --config skysail.toml";
 
 /// Runs a front end.
-pub(crate) fn run(args: Args) -> Result<ExitCode> {
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let config = Config::read(args.config.as_ref(), &args.flags).map_err(usage)?;
     let running = Running::start(&config).map_err(usage)?;
     announce(&running, args.json);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Liveness, SessionError, TimerAction, Timing};
+use super::{Liveness, SessionError, Timing};
 use crate::message::{
     BatchId, Hello, Message, Outcome, Part, Predict, Reject, Reply, RowError, Welcome,
 };
@@ -98,7 +98,7 @@ impl ContainerSession {
                 Ok(ContainerEvent::Welcome(welcome))
             }
             (Phase::Serving | Phase::Leaving, Message::Predict(predict)) => {
-                self.on_predict(now, predict).map(ContainerEvent::Job)
+                self.on_predict(now, &predict).map(ContainerEvent::Job)
             }
             (Phase::Serving | Phase::Leaving, Message::Cancel(batch)) => {
                 Ok(ContainerEvent::Cancel(batch))
@@ -194,29 +194,26 @@ impl ContainerSession {
         }
     }
 
-    /// Heartbeats and time-outs.
+    /// Heartbeats and time-outs; returns what is to be sent.
     ///
     /// # Errors
     /// If the front end is silent; the session is over.
-    pub fn on_timer(&mut self, now: Instant) -> Result<TimerAction, SessionError> {
+    pub fn on_timer(&mut self, now: Instant) -> Result<Option<Message>, SessionError> {
         let timing = self.liveness.timing;
         if self.phase == Phase::Greeting {
-            return self
-                .liveness
-                .check(now, timing.handshake)
-                .map(|()| TimerAction::Wait);
+            return self.liveness.check(now, timing.handshake).map(|()| None);
         }
         self.liveness.check(now, timing.silence)?;
         if now < self.liveness.next_heartbeat() {
-            return Ok(TimerAction::Wait);
+            return Ok(None);
         }
         self.liveness.sent = now;
-        Ok(TimerAction::Send(Message::Heartbeat {
+        Ok(Some(Message::Heartbeat {
             batches_done: self.batches_done,
         }))
     }
 
-    fn on_predict(&mut self, now: Instant, predict: Predict) -> Result<Job, SessionError> {
+    fn on_predict(&mut self, now: Instant, predict: &Predict) -> Result<Job, SessionError> {
         let batch = predict.batch;
         if batch <= self.last_batch {
             return Err(SessionError::BatchOrder(batch));

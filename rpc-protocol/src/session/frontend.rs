@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Liveness, SessionError, TimerAction, Timing};
+use super::{Liveness, SessionError, Timing};
 use crate::message::{
     BatchId, Hello, Message, Outcome, Part, Predict, Reject, RejectReason, Reply, RowError, Welcome,
 };
@@ -293,19 +293,16 @@ impl FrontendSession {
         self.liveness.next_heartbeat().min(end)
     }
 
-    /// Heartbeats and time-outs. A container with a batch in hand may be computing on the
+    /// Heartbeats and time-outs; returns what is to be sent. A container with a batch in hand may be computing on the
     /// thread that would speak, so silence counts only while nothing is in flight; the
     /// transport's own heartbeats watch over the rest. PROTOCOL 6.2
     ///
     /// # Errors
     /// If the container is silent or stuck; the session is over.
-    pub fn on_timer(&mut self, now: Instant) -> Result<TimerAction, SessionError> {
+    pub fn on_timer(&mut self, now: Instant) -> Result<Option<Message>, SessionError> {
         let timing = self.liveness.timing;
         if matches!(self.phase, Phase::AwaitingHello | Phase::Deciding) {
-            return self
-                .liveness
-                .check(now, timing.handshake)
-                .map(|()| TimerAction::Wait);
+            return self.liveness.check(now, timing.handshake).map(|()| None);
         }
         match self.in_flight.front() {
             None => self.liveness.check(now, timing.silence)?,
@@ -319,10 +316,10 @@ impl FrontendSession {
             Some(_) => {}
         }
         if now < self.liveness.next_heartbeat() {
-            return Ok(TimerAction::Wait);
+            return Ok(None);
         }
         self.liveness.sent = now;
-        Ok(TimerAction::Send(Message::Heartbeat { batches_done: 0 }))
+        Ok(Some(Message::Heartbeat { batches_done: 0 }))
     }
 
     fn on_reply(&mut self, now: Instant, reply: Reply) -> Result<FrontendEvent, SessionError> {

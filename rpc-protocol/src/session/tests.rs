@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::{Hello, Outcome, Reject, RejectReason, Reply, RowError};
+use crate::message::{Hello, Message, Outcome, Reject, RejectReason, Reply, RowError};
 use crate::payload::Payload;
 use crate::tensor::{Cell, ColumnBuilder, Schema, TensorSpec};
 
@@ -231,15 +231,9 @@ fn a_hello_out_of_bounds_is_refused_with_its_reason() {
 fn an_idle_peer_is_dead_after_three_seconds_of_silence() {
     let mut pair = Pair::serving(1);
     let start = pair.now;
-    assert!(matches!(
-        pair.frontend.on_timer(start),
-        Ok(TimerAction::Wait)
-    ));
+    assert!(matches!(pair.frontend.on_timer(start), Ok(None)));
     let beat = pair.frontend.on_timer(start + limits::HEARTBEAT);
-    assert!(matches!(
-        beat,
-        Ok(TimerAction::Send(Message::Heartbeat { .. }))
-    ));
+    assert!(matches!(beat, Ok(Some(Message::Heartbeat { .. }))));
     assert!(
         pair.frontend
             .on_timer(start + limits::SILENCE - Duration::from_millis(1))

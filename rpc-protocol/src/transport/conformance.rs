@@ -58,7 +58,7 @@ impl Mechanism for Zmq {
     type Listener = zmq::ZmqListener;
     type Link = zmq::ZmqLink;
     fn listen(&mut self) -> Self::Listener {
-        let listener = zmq::ZmqListener::bind(&[self.endpoint.clone()]).expect("bound");
+        let listener = zmq::ZmqListener::bind(std::slice::from_ref(&self.endpoint)).expect("bound");
         self.endpoint.clone_from(&listener.endpoints()[0]);
         listener
     }

@@ -176,7 +176,7 @@ impl ZmqListener {
             };
             let peer = match self.by_routing_id.get(&routing_id[..]) {
                 Some(peer) => *peer,
-                None => self.add_peer(routing_id[..].into(), sender),
+                None => self.add_peer(routing_id[..].into(), &sender),
             };
             let origin = self
                 .peers
@@ -190,12 +190,12 @@ impl ZmqListener {
         }
     }
 
-    fn add_peer(&mut self, routing_id: RoutingId, sender: Sender) -> PeerId {
+    fn add_peer(&mut self, routing_id: RoutingId, sender: &Sender) -> PeerId {
         let peer = PeerId(self.next_peer);
         self.next_peer += 1;
         self.by_routing_id.insert(routing_id.clone(), peer);
         self.by_descriptor.insert(sender.descriptor, peer);
-        let Sender { descriptor, origin } = sender;
+        let Sender { descriptor, origin } = *sender;
         self.peers.insert(
             peer,
             Peer {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use skysail_rpc::message::{BatchId, Frame, Hello, Message, Outcome};
-use skysail_rpc::session::{ContainerEvent, ContainerSession, Job, SessionError, TimerAction};
+use skysail_rpc::session::{ContainerEvent, ContainerSession, Job, SessionError};
 use skysail_rpc::transport::Link;
 
 use super::{Lost, Runner, SessionEnd};
@@ -164,8 +164,8 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
 
     fn on_timer(&mut self) -> Result<()> {
         match self.session.on_timer(Instant::now())? {
-            TimerAction::Send(message) => self.send(&message),
-            TimerAction::Wait => Ok(()),
+            Some(message) => self.send(&message),
+            None => Ok(()),
         }
     }
 

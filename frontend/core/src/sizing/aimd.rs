@@ -1,7 +1,7 @@
 //! Additive increase, multiplicative decrease (Crankshaw et al., NSDI 2017, section 4.3.1).
 //!
 //! A batch that returns well within the objective raises the maximum to its size plus
-//! [`INCREASE`]; one that returns late lowers it to its size times [`DECREASE`]. In between,
+//! [`INCREASE`]; one that returns late lowers it to its size times nine tenths. In between,
 //! within a tenth of the objective, nothing changes. As in the authors' prototype the
 //! *measured* size is the base; unlike there, a small batch never lowers the maximum, because
 //! a quiet moment says nothing about large batches.
