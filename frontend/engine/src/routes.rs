@@ -82,6 +82,12 @@ impl Route {
         self.target.as_ref()?.serving()?.lane.schema()
     }
 
+    /// The version that a query would be sent to now, if a model is linked and has one.
+    #[must_use]
+    pub fn serving_version(&self) -> Option<&Arc<ModelVersion>> {
+        Some(&self.target.as_ref()?.serving()?.version)
+    }
+
     /// Counts an answer, once it is final.
     pub fn record(&self, answered: Result<(), Cause>, arrival: Instant) {
         self.metrics

@@ -17,6 +17,7 @@ use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use skysail_api::http::{self, Door, HttpLimits};
 use skysail_api::management::router;
 use skysail_api::query::QueryService;
@@ -62,6 +63,7 @@ impl Running {
             LogFormat::Json => skysail_monitor::logs::Format::Json,
         };
         skysail_monitor::logs::init(format, &config.log);
+        raise_file_limit();
         let store = FileStore::open(&config.data_dir)?;
         let token = data_dir::join_token(&config.data_dir)?;
         let executable = std::env::current_exe().context("cannot find this executable")?;
@@ -177,6 +179,27 @@ fn listen_for_signals(cores: &Cores) -> std::io::Result<mpsc::Receiver<Signal>> 
     Ok(signals)
 }
 
+/// The default limits, with fewer connections where the process may open few files: half of
+/// them are for containers, the store and logs.
+fn http_limits() -> HttpLimits {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let connections_max = usize::try_from(files / 2).unwrap_or(usize::MAX);
+    let defaults = HttpLimits::default();
+    HttpLimits {
+        connections_max: defaults.connections_max.min(connections_max),
+        ..defaults
+    }
+}
+
+/// Lets this process open as many files as it may.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
+}
+
 /// A bound port, with one listener for each runtime that serves it.
 struct Port {
     address: SocketAddr,
@@ -200,7 +223,7 @@ impl Port {
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
         B: From<Bytes> + Send + 'static,
     {
-        let door = Door::new(HttpLimits::default());
+        let door = Door::new(http_limits());
         for (handle, listener) in cores.iter().zip(self.listeners) {
             let (door, service) = (door.clone(), service.clone());
             let (mut told, held) = (stopping.clone(), stopping.clone());

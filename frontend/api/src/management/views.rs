@@ -8,7 +8,7 @@ use serde::Serialize;
 use skysail_control::orchestrator::{ProcessState, ReplicaProcess};
 use skysail_core::registry::{Application, Batching, Deployment, Model, ModelVersion, Registry};
 use skysail_core::{InputType, Name};
-use skysail_engine::ReplicaStatus;
+use skysail_engine::{Engine, ReplicaStatus};
 
 use crate::frontend::{About, Frontend};
 
@@ -160,8 +160,7 @@ fn is_registered(registry: &Registry, replica: &ReplicaStatus) -> bool {
 
 /// All applications, by name.
 pub(super) fn applications(frontend: &Frontend, registry: &Registry) -> Vec<ApplicationView> {
-    let replicas = frontend.engine.replicas();
-    let view = |one| ApplicationView::of(one, registry, &replicas);
+    let view = |one| ApplicationView::of(one, &frontend.engine);
     registry.applications.values().map(view).collect()
 }
 
@@ -176,35 +175,18 @@ pub(super) fn versions(registry: &Registry) -> impl Iterator<Item = (&Model, &Mo
 }
 
 impl ApplicationView {
-    /// An application, with what is connected now.
-    pub(super) fn of(
-        application: &Arc<Application>,
-        registry: &Registry,
-        replicas: &[ReplicaStatus],
-    ) -> ApplicationView {
-        let linked = application.linked_models.first();
-        let model = linked.and_then(|name| registry.models.get(name));
-        let serving = model.and_then(|model| serving(model, replicas));
+    /// An application, with the version that answers it now.
+    pub(super) fn of(application: &Arc<Application>, engine: &Engine) -> ApplicationView {
+        let route = engine.route(application.name.as_str());
+        let serving = route.as_ref().and_then(|route| route.serving_version());
         ApplicationView {
             application: application.clone(),
-            serving,
+            serving: serving.map(|version| ServingView {
+                model: version.model.clone(),
+                version: version.version.clone(),
+            }),
         }
     }
-}
-
-/// The version that answers: the current one, or the one before it while only that has a replica.
-fn serving(model: &Model, replicas: &[ReplicaStatus]) -> Option<ServingView> {
-    let has_replica =
-        |version: &&Arc<ModelVersion>| replicas_of(replicas, version).next().is_some();
-    let current = model.current_version();
-    let connected = current.filter(has_replica);
-    let found = connected
-        .or_else(|| model.previous_version().filter(has_replica))
-        .or(current)?;
-    Some(ServingView {
-        model: found.model.clone(),
-        version: found.version.clone(),
-    })
 }
 
 fn replicas_of<'a>(

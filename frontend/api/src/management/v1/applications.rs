@@ -92,11 +92,7 @@ pub(super) async fn unlink(
 fn view(frontend: &Shared, name: String) -> Result<ApplicationView, Refusal> {
     let registry = frontend.control.registry();
     match registry.applications.get(name.as_str()) {
-        Some(found) => Ok(ApplicationView::of(
-            found,
-            &registry,
-            &frontend.engine.replicas(),
-        )),
+        Some(found) => Ok(ApplicationView::of(found, &frontend.engine)),
         None => Err(ControlError::ApplicationMissing { name }.into()),
     }
 }
