@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use skysail_core::Input;
-use skysail_core::cache::{Cache, Key, Seed, Weigh};
+use skysail_core::cache::{Cache, Key, Lookup, Seed, Weigh};
 use skysail_core::queue::{DeadlineQueue, Queued};
 use skysail_rpc::{Cell, PayloadBuf};
 
@@ -54,7 +54,7 @@ impl Weigh for Value {
 }
 
 fn cache(criterion: &mut Criterion) {
-    let seed = Seed::new(42);
+    let (seed, now) = (Seed::new(42), Instant::now());
     let input = |index: u32| {
         let mut row = PayloadBuf::zeroed(4 * 784);
         row.as_bytes_mut()[..4].copy_from_slice(&index.to_le_bytes());
@@ -64,8 +64,9 @@ fn cache(criterion: &mut Criterion) {
     let inputs: Vec<Input> = (0..4096).map(input).collect();
     for input in &inputs {
         let key = Key::new(&seed, 1, input.clone());
-        cache.lookup(&key, ());
-        cache.complete(key, Some(Value));
+        if let Lookup::Miss((), flight) = cache.lookup(&key, now, now, ()) {
+            cache.complete(key, flight, Some(Value));
+        }
     }
     // Equal bytes elsewhere, as a query brings them: the comparison reads both.
     let queries: Vec<Input> = (0..4096).map(input).collect();
@@ -76,7 +77,7 @@ fn cache(criterion: &mut Criterion) {
                 index = (index + 1) % queries.len();
                 queries[index].clone()
             },
-            |input| black_box(cache.lookup(&Key::new(&seed, 1, input), ())),
+            |input| black_box(cache.lookup(&Key::new(&seed, 1, input), now, now, ())),
             BatchSize::SmallInput,
         );
     });

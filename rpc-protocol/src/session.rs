@@ -95,6 +95,9 @@ pub enum SessionError {
     /// Row errors out of order, doubled or out of range.
     #[error("row errors of batch {} are out of order or out of range", .0.0)]
     RowErrors(BatchId),
+    /// A batch is answered as cancelled that nobody cancelled.
+    #[error("batch {} was answered as cancelled, but was not", .0.0)]
+    NotCancelled(BatchId),
     /// More batches than slots.
     #[error("batch {} exceeds the {slots} slots agreed", .batch.0)]
     Slots {

@@ -6,6 +6,7 @@
 //! | `digits-mlp` | x: f32\[64\] → digit: i32 | the same with one hidden layer |
 //! | `noop` | x: f32\[784\] → y: f32 | answers 1 without reading its input; measures the rest |
 //! | `sum` | x: f64\[-1\] → sum: f64 | adds the elements of each row; rows differ in length |
+//! | `upper` | text: string → upper: string | texts in capitals |
 //!
 //! They run inside the `skysail` program, as `skysail example-container NAME`.
 
@@ -15,6 +16,7 @@ pub mod digits;
 pub mod noop;
 pub mod sum;
 pub mod test_split;
+pub mod upper;
 
 use std::process::ExitCode;
 
@@ -23,11 +25,12 @@ use skysail_container::{Options, run};
 /// Runs a bundled container with the given options until it ends.
 pub type Run = fn(Options) -> ExitCode;
 
-const BUNDLED: [(&str, Run); 4] = [
+const BUNDLED: [(&str, Run); 5] = [
     ("digits-linear", run::<digits::Linear>),
     ("digits-mlp", run::<digits::Mlp>),
     ("noop", run::<noop::Noop>),
     ("sum", run::<sum::Sum>),
+    ("upper", run::<upper::Upper>),
 ];
 
 /// The bundled container of that name.

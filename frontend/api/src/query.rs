@@ -16,9 +16,10 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http_body_util::Full;
 use hyper::body::Body;
+use hyper::header::CONTENT_ENCODING;
 use hyper::{Method, Request, Response, StatusCode};
 use skysail_core::Input;
-use skysail_engine::{Answer, AskError, Route};
+use skysail_engine::{Answer, AskError, Resolved, Route};
 
 use crate::answered::Answered;
 use crate::frontend::Frontend;
@@ -95,6 +96,11 @@ impl QueryService {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "Forbidden", why));
         }
         let route = self.route(request.method(), request.uri().path())?;
+        if request.headers().contains_key(CONTENT_ENCODING) {
+            let cause = "compressed bodies are not accepted";
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Err(Refusal::new(status, "Body error", cause));
+        }
         let limit = self.frontend.body_bytes_max;
         let body = read_body(request.into_body(), limit, BODY_TIMEOUT).await;
         let body = body.map_err(|error| body_refusal(&error))?;
@@ -145,16 +151,18 @@ impl QueryService {
             batch,
             version,
         } = parsed;
-        let inputs = input::inputs(route, rows, batch).map_err(|(field, cause)| Refusal {
+        let to = route
+            .resolve(version.as_deref())
+            .map_err(|error| ask_refusal(&error))?;
+        let inputs = input::inputs(route, &to, rows, batch).map_err(|(field, cause)| Refusal {
             field: Some(field),
             ..Refusal::new(StatusCode::BAD_REQUEST, "Json error", cause)
         })?;
-        let version = version.as_deref();
         let mut out = Vec::with_capacity(160 * inputs.len().max(1));
         if batch && inputs.len() != 1 {
             let asked = inputs
                 .into_iter()
-                .map(|input| self.ask(route, input, version, arrival));
+                .map(|input| self.ask(route, &to, input, arrival));
             let answers = join_all(asked).await;
             out.extend_from_slice(b"{\"batch_predictions\":[");
             for (index, answer) in answers.into_iter().enumerate() {
@@ -166,7 +174,7 @@ impl QueryService {
             out.extend_from_slice(b"]}");
         } else {
             for input in inputs {
-                let answer = self.ask(route, input, version, arrival).await?;
+                let answer = self.ask(route, &to, input, arrival).await?;
                 self.write(&mut out, route, &answer, arrival)?;
             }
         }
@@ -176,31 +184,13 @@ impl QueryService {
     async fn ask(
         &self,
         route: &Route,
+        to: &Resolved,
         input: Input,
-        version: Option<&str>,
         arrival: Instant,
     ) -> Result<Answer, Refusal> {
         let deadline = arrival + route.app.slo();
-        let answer = self
-            .frontend
-            .engine
-            .ask(route, input, version, arrival, deadline)
-            .await;
-        answer.map_err(|error| {
-            let field = if matches!(error, AskError::Input(_)) {
-                "input"
-            } else {
-                "version"
-            };
-            Refusal {
-                field: Some(field.to_owned()),
-                ..Refusal::new(
-                    StatusCode::BAD_REQUEST,
-                    "Query processing error",
-                    error.to_string(),
-                )
-            }
-        })
+        let answer = self.frontend.engine.ask(to, input, arrival, deadline).await;
+        answer.map_err(|error| ask_refusal(&error))
     }
 
     fn write(
@@ -231,6 +221,18 @@ fn refuse(refusal: &Refusal) -> Reply {
         reply.headers_mut().insert(hyper::header::ALLOW, allowed);
     }
     reply
+}
+
+fn ask_refusal(error: &AskError) -> Refusal {
+    let field = match error {
+        AskError::UnknownVersion { .. } | AskError::NotLinked { .. } => "version",
+        _ => "input",
+    };
+    let cause = error.to_string();
+    Refusal {
+        field: Some(field.to_owned()),
+        ..Refusal::new(StatusCode::BAD_REQUEST, "Query processing error", cause)
+    }
 }
 
 fn body_refusal(error: &BodyError) -> Refusal {

@@ -7,8 +7,8 @@
 //! # Invariants
 //! - An entry answers only the very version (by generation) and the very input that it was
 //!   stored for.
-//! - A pending entry is completed exactly once by whoever missed, with a value or without;
-//!   nothing waits for an entry that nobody works on.
+//! - A flight is completed exactly once by whoever missed, with a value or without. Nobody
+//!   joins a flight whose query has passed its deadline: the next one asks anew.
 //! - Stored entries weigh at most the capacity, their keys and book-keeping included;
 //!   pending ones are bounded by the queries in flight.
 //!
@@ -18,6 +18,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::time::Instant;
 
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache as Store;
@@ -135,15 +136,19 @@ impl<V: Weigh> Weighter<Key, V> for ByBytes {
     }
 }
 
+/// One asking for a key; a later one may replace it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlightId(u64);
+
 /// What a lookup found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lookup<V, W> {
     /// The stored value.
     Hit(V),
-    /// Being asked; the waiter was taken and will be given back by `complete`.
-    Joined,
-    /// Not there: ask, then `complete` the key. The waiter is given back.
-    Miss(W),
+    /// Being asked until then; the waiter was taken and will be given back by `complete`.
+    Joined(Instant),
+    /// Not there: ask, then `complete` the flight. The waiter is given back.
+    Miss(W, FlightId),
     /// Being asked, but too many wait: ask, and do not `complete`. The waiter is given back.
     Crowded(W),
 }
@@ -152,7 +157,16 @@ pub enum Lookup<V, W> {
 #[derive(Debug)]
 pub struct Cache<V, W> {
     stored: Store<Key, V, ByBytes, Hashed>,
-    pending: HashMap<Key, Vec<W>, Hashed>,
+    pending: HashMap<Key, Pending<W>, Hashed>,
+    flights: u64,
+}
+
+/// A query that is being asked.
+#[derive(Debug)]
+struct Pending<W> {
+    flight: FlightId,
+    until: Instant,
+    waiters: Vec<W>,
 }
 
 impl<V: Weigh + Clone, W> Cache<V, W> {
@@ -171,30 +185,63 @@ impl<V: Weigh + Clone, W> Cache<V, W> {
                 Default::default(),
             ),
             pending: HashMap::with_hasher(Hashed(0)),
+            flights: 0,
         }
     }
 
-    /// Looks `key` up for `waiter`.
-    pub fn lookup(&mut self, key: &Key, waiter: W) -> Lookup<V, W> {
+    /// Looks `key` up at `now` for `waiter`, whose query ends at `deadline`.
+    pub fn lookup(
+        &mut self,
+        key: &Key,
+        now: Instant,
+        deadline: Instant,
+        waiter: W,
+    ) -> Lookup<V, W> {
         if let Some(value) = self.stored.get(key) {
             return Lookup::Hit(value.clone());
         }
-        match self.pending.get_mut(key) {
-            Some(waiters) if waiters.len() >= WAITERS_MAX => Lookup::Crowded(waiter),
-            Some(waiters) => {
-                waiters.push(waiter);
-                Lookup::Joined
-            }
-            None => {
-                self.pending.insert(key.clone(), Vec::new());
-                Lookup::Miss(waiter)
-            }
+        let Some(pending) = self.pending.get_mut(key) else {
+            self.flights += 1;
+            let flight = FlightId(self.flights);
+            let waiters = Vec::new();
+            self.pending.insert(
+                key.clone(),
+                Pending {
+                    flight,
+                    until: deadline,
+                    waiters,
+                },
+            );
+            return Lookup::Miss(waiter, flight);
+        };
+        if pending.until <= now {
+            // Whoever asked has given up; the answer may never come.
+            self.flights += 1;
+            pending.flight = FlightId(self.flights);
+            pending.until = deadline;
+            return Lookup::Miss(waiter, pending.flight);
         }
+        if pending.waiters.len() >= WAITERS_MAX {
+            return Lookup::Crowded(waiter);
+        }
+        pending.waiters.push(waiter);
+        Lookup::Joined(pending.until)
     }
 
-    /// Ends a miss: stores the value, if there is one, and gives back who joined.
-    pub fn complete(&mut self, key: Key, value: Option<V>) -> Vec<W> {
-        let waiters = self.pending.remove(&key).unwrap_or_default();
+    /// Ends a miss: stores the value, if there is one, and gives back who joined. A flight
+    /// that another has replaced still stores its value, and ends nobody's waiting without one.
+    pub fn complete(&mut self, key: Key, flight: FlightId, value: Option<V>) -> Vec<W> {
+        let current = self
+            .pending
+            .get(&key)
+            .is_some_and(|pending| pending.flight == flight);
+        let waiters = if current || value.is_some() {
+            self.pending
+                .remove(&key)
+                .map_or_else(Vec::new, |pending| pending.waiters)
+        } else {
+            Vec::new()
+        };
         if let Some(value) = value
             && key.input.weight() + value.weight() <= ENTRY_BYTES_MAX
         {
@@ -217,6 +264,8 @@ impl<V: Weigh + Clone, W> Cache<V, W> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use skysail_rpc::Payload;
 
     use super::*;
@@ -235,72 +284,138 @@ mod tests {
         Key::new(&Seed::new(7), generation, Input::single(cell))
     }
 
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    /// A cache with a clock that stands still unless a test moves it.
+    struct Clocked {
+        cache: Cache<Value, u32>,
+        now: Instant,
+        flights: HashMap<String, FlightId>,
+    }
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Found {
+        Hit(usize),
+        Joined,
+        Miss,
+        Crowded,
+    }
+
+    impl Clocked {
+        fn new(capacity_bytes: usize) -> Clocked {
+            let cache = Cache::new(capacity_bytes);
+            Clocked {
+                cache,
+                now: Instant::now(),
+                flights: HashMap::new(),
+            }
+        }
+
+        fn lookup(&mut self, key: &Key, waiter: u32) -> Found {
+            match self
+                .cache
+                .lookup(key, self.now, self.now + PATIENCE, waiter)
+            {
+                Lookup::Hit(value) => Found::Hit(value.0),
+                Lookup::Joined(_) => Found::Joined,
+                Lookup::Crowded(_) => Found::Crowded,
+                Lookup::Miss(_, flight) => {
+                    self.flights.insert(format!("{key:?}"), flight);
+                    Found::Miss
+                }
+            }
+        }
+
+        fn complete(&mut self, key: &Key, value: Option<usize>) -> Vec<u32> {
+            let flight = self.flights[&format!("{key:?}")];
+            self.cache.complete(key.clone(), flight, value.map(Value))
+        }
+    }
+
     #[test]
     fn equal_queries_are_asked_once() {
-        let mut cache: Cache<Value, u32> = Cache::new(1 << 20);
-        assert_eq!(cache.lookup(&key(1, "a"), 0), Lookup::Miss(0));
-        assert_eq!(cache.lookup(&key(1, "a"), 1), Lookup::Joined);
-        assert_eq!(
-            cache.lookup(&key(1, "b"), 2),
-            Lookup::Miss(2),
-            "another input"
-        );
+        let mut cache = Clocked::new(1 << 20);
+        assert_eq!(cache.lookup(&key(1, "a"), 0), Found::Miss);
+        assert_eq!(cache.lookup(&key(1, "a"), 1), Found::Joined);
+        assert_eq!(cache.lookup(&key(1, "b"), 2), Found::Miss, "another input");
         assert_eq!(
             cache.lookup(&key(2, "a"), 3),
-            Lookup::Miss(3),
+            Found::Miss,
             "another version"
         );
-        assert_eq!(cache.complete(key(1, "a"), Some(Value(5))), [1]);
-        assert_eq!(cache.lookup(&key(1, "a"), 4), Lookup::Hit(Value(5)));
+        assert_eq!(cache.complete(&key(1, "a"), Some(5)), [1]);
+        assert_eq!(cache.lookup(&key(1, "a"), 4), Found::Hit(5));
     }
 
     #[test]
     fn a_failed_query_leaves_nothing_behind() {
-        let mut cache: Cache<Value, u32> = Cache::new(1 << 20);
+        let mut cache = Clocked::new(1 << 20);
         cache.lookup(&key(1, "a"), 0);
         cache.lookup(&key(1, "a"), 1);
-        assert_eq!(cache.complete(key(1, "a"), None), [1]);
-        assert_eq!(cache.lookup(&key(1, "a"), 2), Lookup::Miss(2));
+        assert_eq!(cache.complete(&key(1, "a"), None), [1]);
+        assert_eq!(cache.lookup(&key(1, "a"), 2), Found::Miss);
+    }
+
+    /// A replica that hangs must not make its inputs unanswerable for the others.
+    #[test]
+    fn nobody_joins_a_query_that_has_passed_its_deadline() {
+        let mut cache = Clocked::new(1 << 20);
+        let a = key(1, "a");
+        assert_eq!(cache.lookup(&a, 0), Found::Miss);
+        let hung = cache.flights[&format!("{a:?}")];
+        assert_eq!(cache.lookup(&a, 1), Found::Joined);
+        cache.now += PATIENCE;
+        assert_eq!(cache.lookup(&a, 2), Found::Miss, "asked anew");
+        assert_eq!(cache.lookup(&a, 3), Found::Joined);
+        let none: Vec<u32> = cache.cache.complete(a.clone(), hung, None);
+        assert!(none.is_empty(), "the old flight's end ends nobody else's");
+        assert_eq!(cache.complete(&a, Some(5)), [1, 3]);
+        cache.cache.complete(a.clone(), hung, Some(Value(5)));
+        assert_eq!(
+            cache.lookup(&a, 4),
+            Found::Hit(5),
+            "late answers are answers"
+        );
     }
 
     /// A collision of hashes is not a hit.
     #[test]
     fn inputs_are_compared_not_just_hashed() {
-        let mut cache: Cache<Value, u32> = Cache::new(1 << 20);
+        let mut cache = Clocked::new(1 << 20);
         let (mine, mut other) = (key(1, "mine"), key(1, "other"));
         other.hash = mine.hash;
         cache.lookup(&mine, 0);
-        cache.complete(mine.clone(), Some(Value(1)));
-        assert_eq!(cache.lookup(&other, 1), Lookup::Miss(1));
-        assert_eq!(cache.lookup(&mine, 2), Lookup::Hit(Value(1)));
+        cache.complete(&mine, Some(1));
+        assert_eq!(cache.lookup(&other, 1), Found::Miss);
+        assert_eq!(cache.lookup(&mine, 2), Found::Hit(1));
     }
 
     #[test]
     fn stays_within_its_capacity() {
-        let mut cache: Cache<Value, u32> = Cache::new(100_000);
+        let mut cache = Clocked::new(100_000);
         for n in 0..1000 {
             let key = key(1, &n.to_string());
             cache.lookup(&key, n);
-            cache.complete(key, Some(Value(1000)));
-            assert!(cache.bytes() <= 100_000);
+            cache.complete(&key, Some(1000));
+            assert!(cache.cache.bytes() <= 100_000);
         }
-        assert!(cache.bytes() > 50_000, "and uses it");
-        cache.purge(1);
-        assert_eq!(cache.bytes(), 0);
+        assert!(cache.cache.bytes() > 50_000, "and uses it");
+        cache.cache.purge(1);
+        assert_eq!(cache.cache.bytes(), 0);
     }
 
     #[test]
     fn too_many_waiters_ask_for_themselves() {
-        let mut cache: Cache<Value, u32> = Cache::new(0);
+        let mut cache = Clocked::new(0);
         cache.lookup(&key(1, "a"), 0);
         for _ in 0..WAITERS_MAX {
-            assert_eq!(cache.lookup(&key(1, "a"), 1), Lookup::Joined);
+            assert_eq!(cache.lookup(&key(1, "a"), 1), Found::Joined);
         }
-        assert_eq!(cache.lookup(&key(1, "a"), 2), Lookup::Crowded(2));
-        cache.complete(key(1, "a"), Some(Value(1)));
+        assert_eq!(cache.lookup(&key(1, "a"), 2), Found::Crowded);
+        cache.complete(&key(1, "a"), Some(1));
         assert_eq!(
             cache.lookup(&key(1, "a"), 3),
-            Lookup::Miss(3),
+            Found::Miss,
             "nothing is stored"
         );
     }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use skysail_core::cache::Lookup;
 use skysail_core::registry::{ModelVersion, Registry};
 use skysail_core::replica::ReplicaId;
 use skysail_core::{Cause, Input, Name};
@@ -18,13 +17,13 @@ use skysail_rpc::transport::Listener;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::answer::{Answer, AskError, Output, Prediction};
+use crate::answer::{Answer, AskError, Prediction};
 use crate::ask::Ask;
 use crate::lane::{Lane, Work};
 use crate::replicas::{Directory, ReplicaStatus};
-use crate::routes::{Destination, Route, Routes};
+use crate::routes::{Destination, Resolved, Route, Routes};
 use crate::rpc::{Command, Rpc};
-use crate::shards::{Flight, Shards};
+use crate::shards::{Found, Shards};
 use crate::ticket::{Answerer, Pending, Said, ticket};
 
 /// Commands that wait for the task that owns the containers' socket: at most one batch a
@@ -60,13 +59,6 @@ impl Default for Options {
 /// The data plane. Cheap to clone; the same one behind every clone.
 #[derive(Clone, Debug)]
 pub struct Engine(Arc<Shared>);
-
-/// What the cache had.
-enum Found {
-    Output(Output),
-    Joined,
-    Nothing(Answerer, Option<Flight>),
-}
 
 /// What the asking tasks and the task that owns the socket share.
 #[derive(Debug)]
@@ -115,7 +107,22 @@ impl Engine {
         let routes = Routes::new(registry, &shared.metrics, |version| {
             shared.lane(&version.model, &version.version)
         });
-        shared.routes.store(Arc::new(routes));
+        let before = shared.routes.swap(Arc::new(routes));
+        for app in before
+            .names()
+            .filter(|name| !registry.applications.contains_key(*name))
+        {
+            let causes = Cause::ALL.iter().map(|cause| cause.name());
+            shared.metrics.forget_app(app.as_str(), causes);
+        }
+        for version in registry
+            .models
+            .values()
+            .flat_map(|model| model.versions.values())
+        {
+            // Also one that nothing links yet: its containers are held to what is registered.
+            shared.lane(&version.model, &version.version);
+        }
         for lane in shared.lanes() {
             let model = registry.models.get(&lane.model);
             let now = model
@@ -144,30 +151,25 @@ impl Engine {
     }
 
     /// Answers a query by `deadline`, with a prediction or with the cause for the default.
-    /// `version` asks for another version of the linked model than the one that answers.
     ///
     /// # Errors
-    /// If the query cannot be right: an unknown version, or an input that is not a row of
-    /// the model's tensors.
+    /// If the input is not a row of the tensors of the version that it was resolved to.
     ///
     /// # Cancel safety
     /// Dropping the future abandons the answer; the query itself may still be computed, and
     /// its answer cached.
     pub async fn ask(
         &self,
-        route: &Route,
+        to: &Resolved,
         input: Input,
-        version: Option<&str>,
         arrival: Instant,
         deadline: Instant,
     ) -> Result<Answer, AskError> {
-        let Some(destination) = route.destination(version)? else {
+        let (Some(destination), Some(schema)) = (&to.destination, &to.schema) else {
             return Ok(Answer::Default(Cause::NoReplica.into()));
         };
-        let Some(schema) = destination.lane.schema() else {
-            return Ok(Answer::Default(Cause::NoReplica.into()));
-        };
-        check(&schema, &input)?;
+        check(schema, &input)?;
+        let schema = schema.clone();
         let question = Question {
             input,
             schema,
@@ -192,7 +194,11 @@ impl Engine {
         let deadline = question.deadline;
         loop {
             let (pending, source) = self.0.submit(to, question.clone());
-            match within(pending, deadline).await {
+            let (until, joined) = match source {
+                Source::Joined(until) => (deadline.min(until), true),
+                Source::Cache | Source::Replica => (deadline, false),
+            };
+            match within(pending, until).await {
                 Ok(output) => {
                     let (version, cached) = (to.version.clone(), source == Source::Cache);
                     return Answer::Prediction(Prediction {
@@ -201,9 +207,8 @@ impl Engine {
                         cached,
                     });
                 }
-                // The query that this one joined was lost by no fault of this one.
-                Err(failure)
-                    if source == Source::Joined && may_ask_again(failure.cause, deadline) => {}
+                // The query that this one joined was lost, or is late, by no fault of this one.
+                Err(failure) if joined && may_ask_again(failure.cause, deadline) => {}
                 Err(failure) => return Answer::Default(failure),
             }
         }
@@ -223,7 +228,8 @@ struct Question {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Cache,
-    Joined,
+    /// A query that somebody else asks until then.
+    Joined(Instant),
     Replica,
 }
 
@@ -284,9 +290,9 @@ impl Shared {
             answerer.answer(Err(Cause::Draining.into()));
             return (pending, Source::Replica);
         }
-        let (answerer, flight) = match self.look_up(to, &question.input, answerer) {
+        let (answerer, flight) = match self.look_up(to, &question, answerer) {
             Found::Output(output) => return (ready(Ok(output)), Source::Cache),
-            Found::Joined => return (pending, Source::Joined),
+            Found::Joined(until) => return (pending, Source::Joined(until)),
             Found::Nothing(answerer, flight) => (answerer, flight),
         };
         let Question {
@@ -309,26 +315,18 @@ impl Shared {
         (pending, Source::Replica)
     }
 
-    fn look_up(&self, to: &Destination, input: &Input, answerer: Answerer) -> Found {
+    fn look_up(&self, to: &Destination, question: &Question, answerer: Answerer) -> Found {
         let Some(cache) = &self.cache else {
             return Found::Nothing(answerer, None);
         };
-        let metrics = &to.lane.metrics;
-        let (found, flight) = cache.lookup(to.version.generation, input, answerer);
+        let (generation, metrics) = (to.version.generation, &to.lane.metrics);
+        let found = cache.lookup(generation, &question.input, question.deadline, answerer);
         match found {
-            Lookup::Hit(output) => {
-                metrics.cache_hits.inc();
-                Found::Output(output)
-            }
-            Lookup::Joined => {
-                metrics.cache_joins.inc();
-                Found::Joined
-            }
-            Lookup::Miss(answerer) | Lookup::Crowded(answerer) => {
-                metrics.cache_misses.inc();
-                Found::Nothing(answerer, flight)
-            }
-        }
+            Found::Output(_) => metrics.cache_hits.inc(),
+            Found::Joined(_) => metrics.cache_joins.inc(),
+            Found::Nothing(..) => metrics.cache_misses.inc(),
+        };
+        found
     }
 
     fn update_lane(self: &Arc<Self>, lane: &Arc<Lane>, now: Option<&Arc<ModelVersion>>) {
@@ -356,8 +354,7 @@ impl Shared {
             });
         }
         if now.is_none() {
-            self.lock_lanes()
-                .remove(&(lane.model.clone(), lane.version.clone()));
+            self.forget(&mut self.lock_lanes(), lane);
         }
     }
 
@@ -365,8 +362,14 @@ impl Shared {
     pub(crate) fn forget_if_unused(&self, lane: &Lane) {
         let mut lanes = self.lock_lanes();
         if lane.is_unused() {
-            lanes.remove(&(lane.model.clone(), lane.version.clone()));
+            self.forget(&mut lanes, lane);
         }
+    }
+
+    fn forget(&self, lanes: &mut HashMap<(Name, Name), Arc<Lane>>, lane: &Lane) {
+        lanes.remove(&(lane.model.clone(), lane.version.clone()));
+        self.metrics
+            .forget_model(lane.model.as_str(), lane.version.as_str());
     }
 
     fn lanes(&self) -> Vec<Arc<Lane>> {

@@ -42,6 +42,7 @@ pub(crate) struct Lane {
     state: Mutex<State>,
     wake_pending: AtomicBool,
     served: AtomicBool,
+    failing: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +62,7 @@ impl Lane {
             state: Mutex::default(),
             wake_pending: AtomicBool::new(false),
             served: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
         }
     }
 
@@ -212,6 +214,12 @@ impl Lane {
     pub(crate) fn woken(&self) {
         // Release pairs with the swap in `claim_wake`.
         self.wake_pending.store(false, Ordering::Release);
+    }
+
+    /// Takes note whether the last batch failed; says whether that is news.
+    pub(crate) fn set_failing(&self, failing: bool) -> bool {
+        // Relaxed: only a log line depends on it.
+        self.failing.swap(failing, Ordering::Relaxed) != failing
     }
 
     fn collect(&self, state: &mut State, now: Instant, work: &mut Work) {

@@ -37,4 +37,4 @@ pub use answer::{Answer, AskError, Failure, Output, Prediction};
 pub use cores::Cores;
 pub use engine::{Engine, Options};
 pub use replicas::ReplicaStatus;
-pub use routes::Route;
+pub use routes::{Resolved, Route};

@@ -39,6 +39,22 @@ pub(crate) struct Destination {
     pub(crate) lane: Arc<Lane>,
 }
 
+/// Where one query goes, decided once: its input is shaped by, and checked against, the same
+/// version.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    pub(crate) destination: Option<Destination>,
+    pub(crate) schema: Option<Arc<Schema>>,
+}
+
+impl Resolved {
+    /// What the version takes and gives, once one of its replicas has connected.
+    #[must_use]
+    pub fn schema(&self) -> Option<&Arc<Schema>> {
+        self.schema.as_ref()
+    }
+}
+
 /// All routes.
 #[derive(Debug, Default)]
 pub(crate) struct Routes(HashMap<Name, Arc<Route>>);
@@ -70,16 +86,28 @@ impl Routes {
         )
     }
 
+    /// The applications.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Name> {
+        self.0.keys()
+    }
+
     pub(crate) fn get(&self, app: &str) -> Option<&Arc<Route>> {
         self.0.get(app)
     }
 }
 
 impl Route {
-    /// What the version that answers takes and gives, once one of its replicas has connected.
-    #[must_use]
-    pub fn schema(&self) -> Option<Arc<Schema>> {
-        self.target.as_ref()?.serving()?.lane.schema()
+    /// Decides which version answers a query: the one that it names, or the one that serves.
+    ///
+    /// # Errors
+    /// If it names a version that does not exist.
+    pub fn resolve(&self, version: Option<&str>) -> Result<Resolved, AskError> {
+        let destination = self.destination(version)?.cloned();
+        let schema = destination.as_ref().and_then(|to| to.lane.schema());
+        Ok(Resolved {
+            destination,
+            schema,
+        })
     }
 
     /// The version that a query would be sent to now, if a model is linked and has one.
@@ -101,10 +129,7 @@ impl Route {
 
     /// The version that answers: the current one, or, until that has had a replica, the one
     /// before it.
-    pub(crate) fn destination(
-        &self,
-        version: Option<&str>,
-    ) -> Result<Option<&Destination>, AskError> {
+    fn destination(&self, version: Option<&str>) -> Result<Option<&Destination>, AskError> {
         match (version, &self.target) {
             (None, target) => Ok(target.as_ref().and_then(Target::serving)),
             (Some(version), Some(target)) => {

@@ -184,7 +184,7 @@ impl<L: Listener> Rpc<L> {
                 let Some(peer) = self.peers.get(&id) else {
                     return;
                 };
-                tracing::info!(replica = peer.replica.0, %detail, "a replica is leaving");
+                tracing::info!(replica = peer.replica.0, ?detail, "a replica is leaving");
                 let lane = peer.lane.clone();
                 let work = lane.replica_draining(peer.replica);
                 self.carry_out(&lane, work);
@@ -222,7 +222,7 @@ impl<L: Listener> Rpc<L> {
                 detail: causes(&error),
             },
         };
-        tracing::warn!(reason = ?refused.reason, detail = %refused.detail, "a container was refused");
+        tracing::warn!(reason = ?refused.reason, detail = ?refused.detail, "a container was refused");
         self.shared.metrics.session_ended("refused");
         let frame = self.encoder.encode(&Message::Reject(refused));
         // Whether it hears why or not, it is not one of ours.
@@ -495,7 +495,7 @@ impl<L: Listener> Rpc<L> {
                     _ => "violation",
                 };
                 let error = causes(error);
-                tracing::warn!(replica, %model, %version, %error, "a replica's session was dropped");
+                tracing::warn!(replica, %model, %version, ?error, "a replica's session was dropped");
                 reason
             }
             End::Closed => {

@@ -1,9 +1,10 @@
 //! The prediction cache of all versions, in shards under locks.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use skysail_core::Input;
-use skysail_core::cache::{Cache, Key, Lookup, Seed};
+use skysail_core::cache::{Cache, FlightId, Key, Lookup, Seed};
 
 use crate::answer::Output;
 use crate::ticket::{Answerer, Said};
@@ -24,8 +25,19 @@ pub(crate) struct Shards {
 /// completes it without an answer.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    key: Option<Key>,
+    key: Option<(Key, FlightId)>,
     cache: Shards,
+}
+
+/// What the cache had.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// The answer.
+    Output(Output),
+    /// Another query for it, which may be answered until then; the waiter was taken.
+    Joined(Instant),
+    /// Nothing: ask, with a flight to complete unless too many ask already.
+    Nothing(Answerer, Option<Flight>),
 }
 
 impl Shards {
@@ -38,20 +50,30 @@ impl Shards {
         }
     }
 
-    /// Looks an input of a version up; a miss comes with the flight to complete.
+    /// Looks an input of a version up for a query that ends at `deadline`.
     pub(crate) fn lookup(
         &self,
         generation: u64,
         input: &Input,
+        deadline: Instant,
         waiter: Answerer,
-    ) -> (Lookup<Output, Answerer>, Option<Flight>) {
+    ) -> Found {
         let key = Key::new(&self.seed, generation, input.clone());
-        let found = self.shard(&key).lookup(&key, waiter);
-        let flight = matches!(found, Lookup::Miss(_)).then(|| Flight {
-            key: Some(key),
-            cache: self.clone(),
-        });
-        (found, flight)
+        let found = self
+            .shard(&key)
+            .lookup(&key, Instant::now(), deadline, waiter);
+        match found {
+            Lookup::Hit(output) => Found::Output(output),
+            Lookup::Joined(until) => Found::Joined(until),
+            Lookup::Crowded(waiter) => Found::Nothing(waiter, None),
+            Lookup::Miss(waiter, flight) => {
+                let flight = Flight {
+                    key: Some((key, flight)),
+                    cache: self.clone(),
+                };
+                Found::Nothing(waiter, Some(flight))
+            }
+        }
     }
 
     /// Drops everything stored for a version.
@@ -78,8 +100,10 @@ impl Flight {
     }
 
     fn finish(&mut self, value: Option<Output>, said: &Said) {
-        let Some(key) = self.key.take() else { return };
-        let joined = self.cache.shard(&key).complete(key.clone(), value);
+        let Some((key, flight)) = self.key.take() else {
+            return;
+        };
+        let joined = self.cache.shard(&key).complete(key.clone(), flight, value);
         joined
             .into_iter()
             .for_each(|waiter| waiter.answer(said.clone()));

@@ -78,9 +78,10 @@ impl Frontend {
         let route = self.engine.route("app").expect("registered");
         let cell = Cell::fixed(Payload::copy_from_slice(&value.to_le_bytes()));
         let now = Instant::now();
+        let to = route.resolve(None).expect("no version is named");
         let answer = self
             .engine
-            .ask(&route, Input::single(cell), None, now, now + patience);
+            .ask(&to, Input::single(cell), now, now + patience);
         answer.await.expect("a right query")
     }
 
@@ -471,6 +472,33 @@ async fn equal_queries_are_asked_once_and_then_cached() {
     );
 }
 
+/// A replica that took an input and hangs must not make that input unanswerable.
+#[tokio::test]
+async fn a_hung_replicas_input_is_answered_by_another() {
+    let frontend = Frontend::start(1 << 20);
+    let hung = frontend.container("1").await;
+    hung.then(Do::Nothing);
+    let first = frontend.ask_for(5.0, Duration::from_millis(30)).await;
+    assert_eq!(cause(&first), Cause::ExpiredModel);
+    let _healthy = frontend.container("1").await;
+    assert_eq!(prediction(&frontend.ask(5.0).await), 10.0);
+}
+
+/// Registered, but nothing links it yet: its containers are held to the registration.
+#[tokio::test]
+async fn a_version_without_an_application_is_known_all_the_same() {
+    let frontend = Frontend::start(0);
+    let mut unlinked = registry(&[("1", 1)], "1");
+    unlinked.applications.clear();
+    frontend.engine.publish(&unlinked);
+    let container = frontend.container("1").await;
+    frontend.engine.publish(&Registry::default());
+    assert_eq!(
+        container.rejection().await.detail,
+        "the version was removed"
+    );
+}
+
 /// A query that joined one that ran out of time is not lost with it.
 #[tokio::test]
 async fn whoever_joined_a_query_that_expired_asks_again() {
@@ -537,18 +565,13 @@ async fn a_query_of_the_wrong_shape_or_version_is_refused() {
     let route = frontend.engine.route("app").expect("registered");
     let now = Instant::now();
     let cell = Cell::fixed(Payload::copy_from_slice(&[0; 8]));
-    let ask = |cell: &Cell, version| {
-        frontend.engine.ask(
-            &route,
-            Input::single(cell.clone()),
-            version,
-            now,
-            now + PATIENCE,
-        )
-    };
-    let wrong = ask(&cell, None).await.expect_err("8 bytes");
+    let to = route.resolve(None).expect("no version is named");
+    let ask = frontend
+        .engine
+        .ask(&to, Input::single(cell), now, now + PATIENCE);
+    let wrong = ask.await.expect_err("8 bytes");
     assert_eq!(wrong.to_string(), "tensor 'x' has 8 bytes, 4 expected");
-    let wrong = ask(&cell, Some("7")).await.expect_err("no version 7");
+    let wrong = route.resolve(Some("7")).expect_err("no version 7");
     assert!(matches!(wrong, AskError::UnknownVersion { .. }));
 }
 

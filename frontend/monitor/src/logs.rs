@@ -1,5 +1,7 @@
 //! Log set-up: to standard error, one line an event, nothing per query above `trace`.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -21,7 +23,8 @@ pub fn init(format: Format, level: &str) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     // Only the first of a process can be set; tests start several front ends in one.
     drop(match format {
         Format::Text => lines.with_target(false).try_init(),

@@ -27,6 +27,11 @@ use prometheus_client::registry::{Registry, Unit};
 /// Content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Results of a lookup in the cache.
+const LOOKUPS: [&str; 3] = ["hit", "joined", "miss"];
+/// Reasons for a batch without predictions.
+const FAILURES: [&str; 2] = ["model_error", "replica_lost"];
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OfQuery {
     app: String,
@@ -253,11 +258,57 @@ impl Metrics {
             compute_seconds: self.compute_seconds.get_or_create_owned(&labels),
             queue_queries: self.queue_queries.get_or_create_owned(&labels),
             replicas: self.replicas.get_or_create_owned(&labels),
-            cache_hits: lookups("hit"),
-            cache_joins: lookups("joined"),
-            cache_misses: lookups("miss"),
-            failed_model_error: failed("model_error"),
-            failed_replica_lost: failed("replica_lost"),
+            cache_hits: lookups(LOOKUPS[0]),
+            cache_joins: lookups(LOOKUPS[1]),
+            cache_misses: lookups(LOOKUPS[2]),
+            failed_model_error: failed(FAILURES[0]),
+            failed_replica_lost: failed(FAILURES[1]),
+        }
+    }
+
+    /// Drops the series of an application that is no longer registered.
+    pub fn forget_app(&self, app: &str, causes: impl IntoIterator<Item = &'static str>) {
+        let of = |outcome, cause| OfQuery {
+            app: app.to_owned(),
+            outcome,
+            cause,
+        };
+        self.queries.remove(&of("prediction", ""));
+        for cause in causes {
+            self.queries.remove(&of("default", cause));
+        }
+        self.query_seconds.remove(&OfApp {
+            app: app.to_owned(),
+        });
+    }
+
+    /// Drops the series of a version that is neither registered nor served.
+    pub fn forget_model(&self, model: &str, version: &str) {
+        let (model, version) = (model.to_owned(), version.to_owned());
+        let labels = OfVersion {
+            model: model.clone(),
+            version: version.clone(),
+        };
+        self.batch_rows.remove(&labels);
+        self.batch_seconds.remove(&labels);
+        self.compute_seconds.remove(&labels);
+        self.queue_queries.remove(&labels);
+        self.replicas.remove(&labels);
+        for result in LOOKUPS {
+            let (model, version) = (model.clone(), version.clone());
+            self.cache_lookups.remove(&OfLookup {
+                model,
+                version,
+                result,
+            });
+        }
+        for reason in FAILURES {
+            let (model, version) = (model.clone(), version.clone());
+            self.batches_failed.remove(&OfFailure {
+                model,
+                version,
+                reason,
+            });
         }
     }
 
@@ -318,5 +369,18 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_no_series() {
+        let metrics = Metrics::default();
+        let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+        let before = series(&metrics.text());
+        metrics.app("digits", ["no_replica"]).defaults[0].inc();
+        metrics.model("m", "1").batch_rows.observe(1.0);
+        assert!(series(&metrics.text()) > before);
+        metrics.forget_app("digits", ["no_replica"]);
+        metrics.forget_model("m", "1");
+        assert_eq!(series(&metrics.text()), before);
     }
 }

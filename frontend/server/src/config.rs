@@ -26,6 +26,7 @@ pub(crate) struct Config {
     /// Where it is managed.
     pub(crate) management: String,
     /// Where containers connect: an ipc and a tcp endpoint.
+    #[serde(deserialize_with = "one_or_many")]
     pub(crate) rpc: Vec<String>,
     /// Runtimes that serve queries, one a core.
     pub(crate) cores: usize,
@@ -154,6 +155,8 @@ impl Config {
             .merge(environment)
             .merge(Serialized::defaults(flags));
         let mut config: Config = merged.extract().context("the configuration is wrong")?;
+        // Containers, which are told of it, may run elsewhere.
+        config.data_dir = std::path::absolute(&config.data_dir)?;
         config.rpc = rpc_endpoints(&config)?;
         config.check()?;
         Ok(config)
@@ -216,6 +219,15 @@ fn rpc_endpoints(config: &Config) -> Result<Vec<String>> {
             "--rpc '{other}' is not an endpoint, expected ADDR:PORT, tcp://ADDR:PORT or ipc://PATH"
         );
     }
+    for scheme in ["tcp://", "ipc://"] {
+        let count = given
+            .iter()
+            .filter(|endpoint| endpoint.starts_with(scheme))
+            .count();
+        if count > 1 {
+            bail!("--rpc names {count} {scheme} endpoints, at most one allowed");
+        }
+    }
     let find = |scheme| {
         given
             .iter()
@@ -228,6 +240,23 @@ fn rpc_endpoints(config: &Config) -> Result<Vec<String>> {
         ipc,
         find("tcp://").unwrap_or_else(|| "tcp://127.0.0.1:7000".into()),
     ])
+}
+
+/// A list, or a text with commas, as the environment has it.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(from)? {
+        OneOrMany::One(text) => text
+            .split(',')
+            .map(|endpoint| endpoint.trim().to_owned())
+            .collect(),
+        OneOrMany::Many(endpoints) => endpoints,
+    })
 }
 
 fn address(name: &str, text: &str) -> Result<SocketAddr> {
@@ -334,5 +363,9 @@ mod tests {
             ["ipc:///x", "tcp://127.0.0.1:7000"]
         );
         assert!(read(&flags(&["http://x"])).is_err());
+        assert!(
+            read(&flags(&["127.0.0.1:1", "127.0.0.1:2"])).is_err(),
+            "two of one kind"
+        );
     }
 }

@@ -63,11 +63,12 @@ impl Running {
             LogFormat::Json => skysail_monitor::logs::Format::Json,
         };
         skysail_monitor::logs::init(format, &config.log);
-        raise_file_limit();
         let store = FileStore::open(&config.data_dir)?;
         let token = data_dir::join_token(&config.data_dir)?;
         let executable = std::env::current_exe().context("cannot find this executable")?;
         let orchestrator = ProcessOrchestrator::start(&executable)?;
+        // After the supervisor's start: containers keep the limit that they were given.
+        raise_file_limit();
         let cores = Cores::start(config.cores).context("cannot start the runtimes")?;
         let signals = listen_for_signals(&cores).context("cannot listen for signals")?;
         let (engine, rpc, socket_dir) = start_engine(config, &cores, token)?;
@@ -138,6 +139,15 @@ impl Running {
         self.shared.engine.drain();
         std::thread::sleep(GOODBYE);
         drop(self.socket_dir);
+        let ipc = self
+            .shared
+            .about
+            .rpc
+            .iter()
+            .find_map(|e| e.strip_prefix("ipc://"));
+        // Gone already if libzmq or the directory's owner took it.
+        ipc.into_iter()
+            .for_each(|path| drop(std::fs::remove_file(path)));
     }
 }
 
@@ -257,7 +267,9 @@ fn start_engine(
         endpoints.push(endpoint);
     }
     let listener = cores.block_on(async move { ZmqListener::bind(&endpoints) });
-    let listener = listener.context("cannot open the containers' port (--rpc)")?;
+    let listener = listener.context(
+        "cannot open the containers' port; choose another with --rpc, 127.0.0.1:0 for any free one",
+    )?;
     let bound = listener.endpoints().to_vec();
     let options = Options {
         cache_bytes: config.cache_bytes,

@@ -54,6 +54,7 @@ struct InFlight {
     rows: u32,
     sent: Instant,
     patience: Duration,
+    cancelled: bool,
 }
 
 /// A checked message from the container.
@@ -251,6 +252,7 @@ impl FrontendSession {
             rows,
             sent: now,
             patience,
+            cancelled: false,
         });
         let parts = parts.into_iter().collect();
         (
@@ -266,6 +268,13 @@ impl FrontendSession {
 
     /// Asks the container to skip a batch that it may not have begun.
     pub fn cancel(&mut self, now: Instant, batch: BatchId) -> Message {
+        for flight in self
+            .in_flight
+            .iter_mut()
+            .filter(|flight| flight.batch == batch)
+        {
+            flight.cancelled = true;
+        }
         self.liveness.sent = now;
         Message::Cancel(batch)
     }
@@ -331,6 +340,9 @@ impl FrontendSession {
         let flight = position.and_then(|at| self.in_flight.remove(at));
         let flight = flight.ok_or(SessionError::UnknownBatch(batch))?;
         let (compute, rows) = (reply.compute, flight.rows);
+        if reply.outcome == Outcome::Cancelled && !flight.cancelled {
+            return Err(SessionError::NotCancelled(batch));
+        }
         let result = self.result(rows, reply)?;
         let round_trip = now.saturating_duration_since(flight.sent);
         Ok(FrontendEvent::Reply {

@@ -182,6 +182,34 @@ fn a_reply_with_other_rows_or_tensors_ends_the_session() {
     );
 }
 
+/// PROTOCOL 5.4
+#[test]
+fn only_a_batch_that_was_cancelled_may_be_answered_so() {
+    let mut pair = Pair::serving(2);
+    let (first, _) = pair.predict(1);
+    let cancelled = |batch| {
+        Message::Reply(Reply {
+            outcome: Outcome::Cancelled,
+            ..reply(batch, 0)
+        })
+    };
+    pair.frontend.cancel(pair.now, first);
+    let event = pair
+        .frontend
+        .on_message(pair.now, cancelled(first))
+        .expect("it was cancelled");
+    assert!(matches!(
+        event,
+        FrontendEvent::Reply {
+            result: BatchResult::Cancelled,
+            ..
+        }
+    ));
+    let (second, _) = pair.predict(1);
+    let error = pair.violation(cancelled(second));
+    assert_eq!(error, "batch 2 was answered as cancelled, but was not");
+}
+
 /// PROTOCOL 4.1
 #[test]
 fn nothing_but_a_hello_opens_a_session() {

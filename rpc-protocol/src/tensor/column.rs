@@ -390,14 +390,14 @@ pub fn columns_from_parts(
                 .filter(move |part| usize::from(part.tensor) == index)
         };
         let (offsets, shapes) = parts_of(spec);
-        let data = one_part(of_tensor(), spec, PartKind::Data, true)?.unwrap_or_default();
+        let data = one_part(of_tensor(), spec, rows, PartKind::Data, true)?.unwrap_or_default();
         let column = Column {
             datatype: spec.datatype,
             dims: spec.dims.clone(),
             rows,
             data,
-            offsets: one_part(of_tensor(), spec, PartKind::Offsets, offsets)?,
-            shapes: one_part(of_tensor(), spec, PartKind::Shapes, shapes)?,
+            offsets: one_part(of_tensor(), spec, rows, PartKind::Offsets, offsets)?,
+            shapes: one_part(of_tensor(), spec, rows, PartKind::Shapes, shapes)?,
         };
         column.check(spec).map(|()| column)
     };
@@ -408,6 +408,7 @@ pub fn columns_from_parts(
 fn one_part<'a>(
     parts: impl Iterator<Item = &'a Part>,
     spec: &TensorSpec,
+    rows: usize,
     kind: PartKind,
     expected: bool,
 ) -> Result<Option<Payload>, ColumnError> {
@@ -437,7 +438,16 @@ fn one_part<'a>(
             expected: datatype,
         });
     }
-    if kind == PartKind::Data && part.shape.get(1..) != Some(&spec.dims[..]) {
+    let count = |width: usize| i64::try_from(part.payload.len() / width).ok();
+    let fits = match kind {
+        PartKind::Data => {
+            part.shape.first() == i64::try_from(rows).ok().as_ref()
+                && part.shape.get(1..) == Some(&spec.dims[..])
+        }
+        PartKind::Offsets => part.shape.len() == 1 && part.shape.first().copied() == count(8),
+        PartKind::Shapes => part.shape.len() == 1 && part.shape.first().copied() == count(4),
+    };
+    if !fits {
         return Err(ColumnError::Shape {
             tensor: spec.name.clone(),
         });

@@ -175,6 +175,28 @@ async fn peers_are_told_apart(mut mechanism: impl Mechanism) {
     }
 }
 
+/// PROTOCOL 1.5
+async fn a_forgotten_peer_is_heard_no_more(mut mechanism: impl Mechanism) {
+    let mut listener = mechanism.listen();
+    let mut links = [mechanism.connect(), mechanism.connect()];
+    links[0].send(&frame(0, &[])).expect("open");
+    let (first, _) = next_frame(&mut listener).await;
+    listener.forget(first);
+    assert_eq!(listener.send(first, &frame(0, &[])), Err(SendError::Gone));
+    for _ in 0..300 {
+        links[0].send(&frame(0, &[16])).expect("open");
+    }
+    links[1].send(&frame(1, &[16])).expect("open");
+    let (second, found) = next_frame(&mut listener).await;
+    assert_ne!(second, first);
+    assert_same(&found, &frame(1, &[16]));
+    drop(links);
+    match next(&mut listener).await {
+        Incoming::Closed { peer } => assert_eq!(peer, second, "the forgotten one's end is no news"),
+        Incoming::Frame { frame, .. } => panic!("a frame from a forgotten peer: {frame:?}"),
+    }
+}
+
 /// PROTOCOL 1.4
 async fn a_peer_that_goes_is_noticed_after_its_last_frame(mut mechanism: impl Mechanism) {
     let mut listener = mechanism.listen();
@@ -221,6 +243,10 @@ macro_rules! conform {
             #[tokio::test]
             async fn the_origin_of_a_frame_is_told() {
                 super::the_origin_of_a_frame_is_told($make, $origin).await;
+            }
+            #[tokio::test]
+            async fn a_forgotten_peer_is_heard_no_more() {
+                super::a_forgotten_peer_is_heard_no_more($make).await;
             }
             #[tokio::test]
             async fn peers_are_told_apart() {

@@ -51,6 +51,9 @@ pub const IPC_PATH_BYTES_MAX: usize = 107;
 /// Messages waiting in one direction of one connection; slots keep it far below.
 const HIGH_WATER: i32 = 1000;
 
+/// Frames of forgotten peers that are dropped before others get their turn.
+const IGNORED_MAX: usize = 64;
+
 const _: () = assert!(HEADER_BYTES_MAX < MESSAGE_BYTES_MAX);
 
 type RoutingId = SmallVec<[u8; 8]>;
@@ -58,7 +61,8 @@ type RoutingId = SmallVec<[u8; 8]>;
 /// Keeps glibc from giving the heap's top back between batches: a fresh page costs more than
 /// copying it. Call it first in `main` of a process that sends or receives batches.
 pub fn tune_allocator() {
-    const KEEP_BYTES: c_int = 64 << 20;
+    // The most that glibc takes for M_MMAP_THRESHOLD on 64 bits.
+    const KEEP_BYTES: c_int = 32 << 20;
     for option in [
         libc::M_MMAP_THRESHOLD,
         libc::M_TRIM_THRESHOLD,
@@ -91,6 +95,9 @@ struct Peer {
     routing_id: RoutingId,
     descriptor: RawFd,
     origin: Origin,
+    /// Its frames are dropped, and its end is not told of. A `ROUTER` cannot close one
+    /// connection, so the entry stays until the peer does.
+    forgotten: bool,
 }
 
 /// A socket, and its descriptor as tokio watches it.
@@ -167,7 +174,7 @@ impl ZmqListener {
     }
 
     fn receive(&mut self) -> Option<Incoming> {
-        loop {
+        for _ in 0..IGNORED_MAX {
             let socket = &self.socket.socket;
             let mut routing_id = zmq::Message::new();
             socket.recv(&mut routing_id, zmq::DONTWAIT).ok()?;
@@ -178,40 +185,51 @@ impl ZmqListener {
                 Some(peer) => *peer,
                 None => self.add_peer(routing_id[..].into(), &sender),
             };
-            let origin = self
-                .peers
-                .get(&peer)
-                .map_or(Origin::Tcp, |peer| peer.origin);
-            return Some(Incoming::Frame {
-                peer,
-                origin,
-                frame,
-            });
+            if let Some(known) = self.peers.get(&peer).filter(|known| !known.forgotten) {
+                let origin = known.origin;
+                return Some(Incoming::Frame {
+                    peer,
+                    origin,
+                    frame,
+                });
+            }
         }
+        None
     }
 
     fn add_peer(&mut self, routing_id: RoutingId, sender: &Sender) -> PeerId {
         let peer = PeerId(self.next_peer);
         self.next_peer += 1;
         self.by_routing_id.insert(routing_id.clone(), peer);
-        self.by_descriptor.insert(sender.descriptor, peer);
         let Sender { descriptor, origin } = *sender;
+        // Whoever had the descriptor before is gone, whatever the monitor said.
+        self.closing
+            .extend(self.by_descriptor.insert(descriptor, peer));
         self.peers.insert(
             peer,
             Peer {
                 routing_id,
                 descriptor,
                 origin,
+                forgotten: false,
             },
         );
         peer
     }
 
+    fn remove(&mut self, id: PeerId) -> Option<Peer> {
+        let peer = self.peers.remove(&id)?;
+        self.by_routing_id.remove(&peer.routing_id);
+        if self.by_descriptor.get(&peer.descriptor) == Some(&id) {
+            self.by_descriptor.remove(&peer.descriptor);
+        }
+        Some(peer)
+    }
+
     fn next_closed(&mut self) -> Option<Incoming> {
         loop {
             let peer = self.closing.pop_front()?;
-            if self.peers.contains_key(&peer) {
-                self.forget(peer);
+            if self.remove(peer).is_some_and(|removed| !removed.forgotten) {
                 return Some(Incoming::Closed { peer });
             }
         }
@@ -220,7 +238,8 @@ impl ZmqListener {
 
 impl Listener for ZmqListener {
     fn send(&mut self, peer: PeerId, frame: &Frame) -> Result<(), SendError> {
-        let peer = self.peers.get(&peer).ok_or(SendError::Gone)?;
+        let peer = self.peers.get(&peer).filter(|peer| !peer.forgotten);
+        let peer = peer.ok_or(SendError::Gone)?;
         let socket = &mut self.socket.socket;
         let sent = socket
             .send(&peer.routing_id[..], zmq::DONTWAIT | zmq::SNDMORE)
@@ -234,12 +253,8 @@ impl Listener for ZmqListener {
     }
 
     fn forget(&mut self, peer: PeerId) {
-        let Some(peer) = self.peers.remove(&peer) else {
-            return;
-        };
-        let id = self.by_routing_id.remove(&peer.routing_id);
-        if self.by_descriptor.get(&peer.descriptor) == id.as_ref() {
-            self.by_descriptor.remove(&peer.descriptor);
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.forgotten = true;
         }
     }
 

@@ -224,10 +224,7 @@ fn string(cursor: &mut Cursor<'_>) -> Result<RowInput, JsonError> {
     }
     let mut data = PayloadBuf::with_capacity(text.len());
     data.extend_from_slice(text.as_bytes());
-    Ok(RowInput {
-        data,
-        elements: text.len(),
-    })
+    Ok(RowInput { data, elements: 1 })
 }
 
 fn bytes(cursor: &mut Cursor<'_>) -> Result<RowInput, JsonError> {

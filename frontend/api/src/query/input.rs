@@ -1,7 +1,7 @@
 //! From parsed rows to the inputs of queries.
 
 use skysail_core::{Input, InputType};
-use skysail_engine::Route;
+use skysail_engine::{Resolved, Route};
 use skysail_rpc::{Cell, TensorSpec};
 use smallvec::{SmallVec, smallvec};
 
@@ -11,10 +11,14 @@ use crate::json::RowInput;
 type Wrong = (String, String);
 
 /// The inputs of the queries that `rows` are.
-pub(super) fn inputs(route: &Route, rows: Vec<RowInput>, batch: bool) -> Result<Vec<Input>, Wrong> {
-    let schema = route.schema();
+pub(super) fn inputs(
+    route: &Route,
+    to: &Resolved,
+    rows: Vec<RowInput>,
+    batch: bool,
+) -> Result<Vec<Input>, Wrong> {
     // Several named tensors have no place in Clipper's body; the engine says so.
-    let spec = schema.as_ref().and_then(|schema| schema.inputs.first());
+    let spec = to.schema().and_then(|schema| schema.inputs.first());
     let input = |(index, row): (usize, RowInput)| {
         let field = || {
             if batch {

@@ -52,9 +52,20 @@ pub(super) fn observe(
     lane.metrics.batch_rows.observe(rows as f64);
     lane.metrics.batch_seconds.observe(round_trip.as_secs_f64());
     lane.metrics.compute_seconds.observe(compute.as_secs_f64());
-    if let BatchResult::Failed { error } = result {
+    let failed = match result {
+        BatchResult::Failed { error } => Some(error),
+        BatchResult::Ok { .. } | BatchResult::Cancelled => None,
+    };
+    if failed.is_some() {
         lane.metrics.failed_model_error.inc();
-        tracing::warn!(model = %lane.model, version = %lane.version, rows, %error, "the model failed a batch");
+    }
+    // Changes only: a model that fails every batch must not flood the log.
+    if lane.set_failing(failed.is_some()) {
+        let (model, version) = (&lane.model, &lane.version);
+        match failed {
+            Some(error) => tracing::warn!(%model, %version, rows, ?error, "the model fails"),
+            None => tracing::info!(%model, %version, "the model answers again"),
+        }
     }
 }
 

@@ -137,3 +137,52 @@ fn a_container_of_another_input_type_is_refused() {
         frontend.replicas().is_empty().then_some(())
     });
 }
+
+#[test]
+fn strings_go_in_and_come_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let frontend = Frontend::start(folder.path());
+    frontend.cli(&["model", "add", "upper", "1", "--input", "strings"]);
+    frontend.cli(&[
+        "app",
+        "add",
+        "app",
+        "--input",
+        "strings",
+        "--slo",
+        "1s",
+        "--default",
+        "none",
+        "--link",
+        "upper",
+    ]);
+    let _container = frontend.container("upper", "upper", "1");
+    let answer = frontend.predict_in_the_end(r#"{"input":"na\u00efve \ud83d\ude00"}"#);
+    assert_eq!(answer["output"], "NAÏVE 😀");
+    let batch = frontend.predict(r#"{"input_batch":["a","","bc"]}"#);
+    let outputs: Vec<_> = batch["batch_predictions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| &p["output"])
+        .collect();
+    assert_eq!(outputs, ["A", "", "BC"]);
+}
+
+/// The input is shaped by the version that the query names, not by the one that serves.
+#[test]
+fn a_query_may_name_a_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let frontend = Frontend::start(folder.path());
+    frontend.register("1s");
+    frontend.cli(&["model", "add", "m", "2", "--input", "doubles"]);
+    let _container = frontend.container("sum", "m", "1");
+    frontend.wait_for_replicas("m", 1);
+    let answer = frontend.predict_in_the_end(r#"{"input":[1,9],"version":"1"}"#);
+    assert_eq!(
+        (&answer["output"], &answer["models"][0]["version"]),
+        (&10.0.into(), &"1".into())
+    );
+    let other = frontend.predict(r#"{"input":[1,9],"version":"2"}"#);
+    assert_eq!(other["default_cause"], "no_replica");
+}

@@ -97,7 +97,7 @@ fn names_the_tensor_and_what_is_wrong() {
     let specs = [spec.clone()];
     assert_eq!(
         error(&specs, 2, &parts),
-        "tensor 'x' has 8 bytes, 16 expected"
+        "tensor 'x' has another shape than the schema's"
     );
     assert_eq!(
         error(&specs, 1, &[]),
