@@ -6,6 +6,7 @@ test: ## Everything a change must pass, in every language of the project
 	@tools/test
 
 bench: ## All benches; figures are for this machine only
+	cargo build --locked --release
 	cargo bench --locked -p skysail-benches
 	cargo run --locked --release -p skysail-benches --bin overhead
 	cargo run --locked --release -p skysail-benches --bin footprint

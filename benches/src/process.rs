@@ -6,11 +6,15 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Kernel ticks a second in `/proc/PID/stat`, on every Linux that this runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
+/// How often, and how many times, a child that was asked to end is looked at.
+const GRACE_CHECK: Duration = Duration::from_millis(10);
+const GRACE_CHECKS: u32 = 1000;
 
-/// A child that is killed when dropped.
+/// A child that is ended when dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -49,8 +53,17 @@ impl Process {
 }
 
 impl Drop for Process {
+    /// Asks the process to end, so that it leaves nothing behind; insists after a while.
     fn drop(&mut self) {
+        let pid = Pid::from_child(&self.child);
         // It may have ended already.
+        drop(kill_process(pid, Signal::TERM));
+        for _ in 0..GRACE_CHECKS {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(GRACE_CHECK);
+        }
         drop(self.child.kill());
         drop(self.child.wait());
     }

@@ -211,8 +211,10 @@ fn endpoint(directory: &Path) -> Result<SocketAddr, CliError> {
             "--data-dir: {file} {why}; is `skysail serve` running with it?"
         ))
     };
-    let text = std::fs::read_to_string(&file)
-        .map_err(|error| wrong(format!("cannot be read: {}", error.kind())))?;
+    let text = std::fs::read_to_string(&file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => wrong("is not there".to_owned()),
+        _ => wrong(format!("cannot be read: {error}")),
+    })?;
     let told = serde_json::from_str::<Value>(&text).unwrap_or_default();
     match told["management"].as_str() {
         Some(management) => address("--data-dir", management),
@@ -329,7 +331,7 @@ mod tests {
             ),
             (
                 place(None, Some(absent)),
-                "--data-dir: /nowhere/at/all/endpoints.json cannot be read: entity not found",
+                "--data-dir: /nowhere/at/all/endpoints.json is not there",
             ),
         ] {
             let text = told(&wrong);
