@@ -57,7 +57,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         let pid = Pid::from_child(&self.child);
         // It may have ended already.
-        drop(kill_process(pid, Signal::TERM));
+        let _ = kill_process(pid, Signal::TERM);
         for _ in 0..GRACE_CHECKS {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
