@@ -260,16 +260,12 @@ impl Shared {
         }
     }
 
-    /// Polls the lane again at `at`.
+    /// Wakes the lane at `at`.
     pub(crate) fn wake_later(self: &Arc<Self>, lane: &Arc<Lane>, at: Instant) {
-        if !lane.claim_wake() {
-            return;
-        }
         let (shared, lane) = (self.clone(), lane.clone());
         tokio::spawn(async move {
             tokio::time::sleep_until(at.into()).await;
-            lane.woken();
-            let work = lane.poll(Instant::now());
+            let work = lane.woken(Instant::now(), at);
             shared.carry_out(&lane, work);
         });
     }

@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! - No lock is held while a query is answered or a batch is handed over.
-//! - At most one wake-up is pending for a lane that waits to fill a batch.
+//! - A lane that waits has a wake-up on its way that is not later than it needs.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +29,7 @@ pub(crate) struct Batch {
 #[must_use]
 pub(crate) struct Work {
     pub(crate) batches: Vec<Batch>,
+    /// A wake-up to schedule.
     pub(crate) wake_at: Option<Instant>,
     given_back: Vec<GivenBack<Ask>>,
 }
@@ -40,7 +41,6 @@ pub(crate) struct Lane {
     pub(crate) version: Name,
     pub(crate) metrics: ModelMetrics,
     state: Mutex<State>,
-    wake_pending: AtomicBool,
     served: AtomicBool,
     failing: AtomicBool,
 }
@@ -51,6 +51,8 @@ struct State {
     schema: Option<Arc<Schema>>,
     registered: Option<Arc<ModelVersion>>,
     replicas: usize,
+    /// The earliest wake-up that is on its way.
+    wake_at: Option<Instant>,
 }
 
 impl Lane {
@@ -60,7 +62,6 @@ impl Lane {
             version,
             metrics,
             state: Mutex::default(),
-            wake_pending: AtomicBool::new(false),
             served: AtomicBool::new(false),
             failing: AtomicBool::new(false),
         }
@@ -112,13 +113,6 @@ impl Lane {
             Ok(()) => self.collect(&mut state, now, &mut work),
             Err(given) => work.given_back.push(given),
         }
-        work
-    }
-
-    /// Forms what batches can be formed.
-    pub(crate) fn poll(&self, now: Instant) -> Work {
-        let mut work = Work::default();
-        self.collect(&mut self.lock(), now, &mut work);
         work
     }
 
@@ -204,16 +198,13 @@ impl Lane {
         work
     }
 
-    /// Whether the caller should schedule the wake-up that `Work` asks for.
-    pub(crate) fn claim_wake(&self) -> bool {
-        // AcqRel pairs with the store in `woken`: one of the claimants wins.
-        !self.wake_pending.swap(true, Ordering::AcqRel)
-    }
-
-    /// The wake-up came.
-    pub(crate) fn woken(&self) {
-        // Release pairs with the swap in `claim_wake`.
-        self.wake_pending.store(false, Ordering::Release);
+    /// The wake-up for `at` came: forms what batches can be formed.
+    pub(crate) fn woken(&self, now: Instant, at: Instant) -> Work {
+        let mut state = self.lock();
+        state.wake_at = state.wake_at.filter(|pending| *pending != at);
+        let mut work = Work::default();
+        self.collect(&mut state, now, &mut work);
+        work
     }
 
     /// Takes note whether the last batch failed; says whether that is news.
@@ -233,7 +224,10 @@ impl Lane {
                     });
                 }
                 Next::Wait(at) => {
-                    work.wake_at = Some(at);
+                    if state.wake_at.is_none_or(|pending| at < pending) {
+                        state.wake_at = Some(at);
+                        work.wake_at = Some(at);
+                    }
                     break;
                 }
                 Next::Idle => break,

@@ -102,7 +102,7 @@ impl<L: Listener> Rpc<L> {
         }
     }
 
-    /// Serves until every handle to the engine is gone.
+    /// Serves as long as its runtime runs.
     pub(crate) async fn run(mut self) {
         loop {
             self.drain_ready();
@@ -112,10 +112,7 @@ impl<L: Listener> Rpc<L> {
             );
             tokio::select! {
                 biased;
-                command = self.commands.recv() => match command {
-                    Some(command) => self.on_command(command),
-                    None => return,
-                },
+                Some(command) = self.commands.recv() => self.on_command(command),
                 ready = self.listener.readable() => if let Err(error) = ready {
                     tracing::error!(%error, "the containers' socket failed");
                     return;

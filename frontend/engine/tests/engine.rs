@@ -499,6 +499,26 @@ async fn a_version_without_an_application_is_known_all_the_same() {
     );
 }
 
+/// The wait for a full batch ends by itself.
+#[tokio::test]
+async fn a_fixed_batch_goes_when_its_wait_is_over() {
+    let frontend = Frontend::start(0);
+    let mut fixed = registry(&[("1", 2)], "1");
+    let model = Arc::make_mut(fixed.models.get_mut("m").expect("registered"));
+    let version = Arc::make_mut(model.versions.get_mut("1").expect("registered"));
+    version.batching = Batching::Fixed {
+        size: 3,
+        wait_micros: 20_000,
+    };
+    frontend.engine.publish(&Registry::default());
+    frontend.engine.publish(&fixed);
+    let container = frontend.container("1").await;
+    let (one, two) = tokio::join!(frontend.ask(1.0), frontend.ask(2.0));
+    assert_eq!((prediction(&one), prediction(&two)), (2.0, 4.0));
+    let batches: Vec<_> = container.batches.try_iter().collect();
+    assert_eq!(batches, [[1.0, 2.0]], "they waited for each other");
+}
+
 /// A query that joined one that ran out of time is not lost with it.
 #[tokio::test]
 async fn whoever_joined_a_query_that_expired_asks_again() {

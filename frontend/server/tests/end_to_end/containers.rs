@@ -186,3 +186,27 @@ fn a_query_may_name_a_version() {
     let other = frontend.predict(r#"{"input":[1,9],"version":"2"}"#);
     assert_eq!(other["default_cause"], "no_replica");
 }
+
+/// Queries come in on every core; one of them owns the containers' socket.
+#[test]
+fn several_cores_share_the_replicas() {
+    let folder = tempfile::tempdir().unwrap();
+    let frontend = Frontend::start_with(folder.path(), &["--cores", "3"]);
+    frontend.register("10s");
+    let _containers = [
+        frontend.container("sum", "m", "1"),
+        frontend.container("sum", "m", "1"),
+    ];
+    frontend.wait_for_replicas("m", 2);
+    std::thread::scope(|scope| {
+        for thread in 0..6 {
+            let frontend = &frontend;
+            scope.spawn(move || {
+                for query in 0..30 {
+                    let answer = frontend.predict(&format!(r#"{{"input":[{thread},{query}]}}"#));
+                    assert_eq!(answer["output"], f64::from(thread + query), "{answer}");
+                }
+            });
+        }
+    });
+}
