@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "binaries that print their results")]
 
+pub mod frontend;
 pub mod inputs;
 pub mod process;
 pub mod result;

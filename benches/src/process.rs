@@ -39,6 +39,13 @@ impl Process {
         self.child.id()
     }
 
+    /// Kills it at once, with SIGKILL.
+    pub fn kill(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
     /// The next line that it prints, as JSON.
     ///
     /// # Errors
@@ -64,8 +71,7 @@ impl Drop for Process {
             }
             std::thread::sleep(GRACE_CHECK);
         }
-        drop(self.child.kill());
-        drop(self.child.wait());
+        self.kill();
     }
 }
 

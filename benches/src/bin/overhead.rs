@@ -24,6 +24,7 @@ use hyper::{Request, Response, StatusCode};
 use skysail_api::http::body::BODY_TIMEOUT;
 use skysail_api::http::{self, Door, HttpLimits, json_response, read_body};
 use skysail_api::json::{JsonLimits, parse_predict};
+use skysail_benches::frontend::{Frontend, is_prediction};
 use skysail_benches::inputs::float_body;
 use skysail_benches::process::{Process, cpu_time, skysail};
 use skysail_benches::result::{Bar, Results, Row};
@@ -129,9 +130,7 @@ async fn measure_one(args: &Args, server: &Server) -> Result<Measured> {
             .filter_map(|p| cpu_time(p.id()).ok())
             .sum()
     };
-    let right = |_, answer: &skysail_load::Response| {
-        answer.status == StatusCode::OK && contains(&answer.body, b"\"default\":false")
-    };
+    let right = |_, answer: &skysail_load::Response| is_prediction(answer);
     let mark = |mark| cpu[usize::from(matches!(mark, Mark::End))] = used();
     let report = load.measure(requests?, timing, right, mark).await?;
     if report.refused + report.failed > 0 {
@@ -148,10 +147,6 @@ async fn measure_one(args: &Args, server: &Server) -> Result<Measured> {
         p50_us: report.p50_us() as f64,
         p99_us: report.p99_us() as f64,
     })
-}
-
-fn contains(body: &[u8], wanted: &[u8]) -> bool {
-    body.windows(wanted.len()).any(|window| window == wanted)
 }
 
 fn results(servers: &[Server; 2], found: &[Vec<Measured>; 2]) -> Results {
@@ -209,87 +204,20 @@ fn start_bare(cores: usize) -> Result<Server> {
 async fn start_skysail(args: &Args) -> Result<Server> {
     let binary = skysail(args.skysail.clone())?;
     let folder = tempfile::tempdir()?;
-    let any = "127.0.0.1:0";
-    let mut command = Command::new(&binary);
-    command.args([
-        "serve",
-        "--json",
-        "--query",
-        any,
-        "--management",
-        any,
-        "--rpc",
-        any,
-    ]);
-    command.args([
-        "--cache-bytes",
-        "0",
-        "--log",
-        "warn",
-        "--cores",
-        &args.cores.to_string(),
-    ]);
-    command.arg("--data-dir").arg(folder.path());
-    let mut frontend = Process::start(&mut command)?;
-    let ready = frontend.json_line()?;
-    let address =
-        |port: &str| Ok::<_, anyhow::Error>(ready[port].as_str().context("ready")?.parse()?);
-    let (query, management): (SocketAddr, SocketAddr) = (address("query")?, address("management")?);
-    register(management).await?;
-    let mut command = Command::new(&binary);
-    command.args([
-        "example-container",
-        "noop",
-        "--model",
-        "noop",
-        "--version",
-        "1",
-        "--rpc",
-    ]);
-    command.arg(ready["rpc"][0].as_str().context("an endpoint")?);
-    let container = Process::start(&mut command)?;
-    let server = Server {
+    let more = ["--cache-bytes", "0", "--cores", &args.cores.to_string()];
+    let frontend = Frontend::start(&binary, folder.path(), &more)?;
+    frontend.register("noop", "floats", Some(FEATURES)).await?;
+    let container = frontend.container(&binary, "noop", "noop")?;
+    frontend
+        .wait_for_prediction("noop", &float_body(FEATURES, 0))
+        .await?;
+    Ok(Server {
         name: "skysail",
         path: "/noop/predict",
-        address: query,
-        processes: vec![frontend, container],
+        address: frontend.query,
+        processes: vec![frontend.process, container],
         _folder: Some(folder),
-    };
-    wait_for_predictions(&server).await?;
-    Ok(server)
-}
-
-async fn register(management: SocketAddr) -> Result<()> {
-    let version = serde_json::json!({"model": "noop", "version": "1", "input_type": "floats"});
-    let app = serde_json::json!({
-        "name": "noop", "input_type": "floats", "features": FEATURES,
-        "latency_slo_micros": 1_000_000, "default_output": "0",
-    });
-    for (path, body) in [("/api/v1/models", version), ("/api/v1/applications", app)] {
-        let response = skysail_load::post_json(management, path, body.to_string()).await?;
-        if !response.is_success() {
-            bail!("{path}: {}", String::from_utf8_lossy(&response.body));
-        }
-    }
-    let link = skysail_load::Request::new(hyper::Method::PUT, "/api/v1/applications/noop/links")?
-        .with_body(r#"{"models":["noop"]}"#);
-    let response = skysail_load::send(management, &link, Duration::from_secs(10)).await?;
-    if !response.is_success() {
-        bail!("link: {}", String::from_utf8_lossy(&response.body));
-    }
-    Ok(())
-}
-
-async fn wait_for_predictions(server: &Server) -> Result<()> {
-    for _ in 0..1000 {
-        let body = float_body(FEATURES, 0);
-        let response = skysail_load::post_json(server.address, server.path, body).await?;
-        if contains(&response.body, b"\"default\":false") {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    bail!("the container did not connect")
+    })
 }
 
 /// The bare server: parses the floats, answers a constant.
