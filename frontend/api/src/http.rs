@@ -33,7 +33,7 @@ pub use bind::{BindError, bind};
 pub use body::{BodyError, read_body};
 pub use serve::{Door, serve};
 
-/// What a port grants its clients. Defaults are those of `limits-and-faults`, section 1.
+/// What a port grants its clients.
 #[derive(Clone, Debug)]
 pub struct HttpLimits {
     /// From accepting a connection to its first byte.

@@ -2,7 +2,7 @@
 //!
 //! redb reports a failed write and a failed fsync alike. They differ: after a failed write the
 //! file holds what it held, after a failed fsync nobody knows, and a second fsync that succeeds
-//! proves nothing (`limits-and-faults.md`, section 2, "Store").
+//! proves nothing.
 //!
 //! # Invariants
 //! - `Health::sync_failed` goes up once and stays up.
