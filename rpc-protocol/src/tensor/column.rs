@@ -248,60 +248,83 @@ impl Column {
     }
 
     fn check(&self, spec: &TensorSpec) -> Result<(), ColumnError> {
-        let tensor = || spec.name.clone();
-        let fixed: usize = spec
-            .dims
-            .iter()
-            .filter(|dim| **dim > 0)
-            .map(|dim| *dim as usize)
-            .product();
+        let fixed_dims = spec.dims.iter().filter(|dim| **dim > 0);
+        let fixed: usize = fixed_dims.map(|dim| *dim as usize).product();
         let row_elements = self.check_shapes(spec, fixed)?;
         match spec.datatype.width() {
-            Some(width) if spec.variable_dims() == 0 => {
-                let expected = self
-                    .rows
-                    .checked_mul(fixed)
-                    .and_then(|n| n.checked_mul(width));
-                if expected != Some(self.data.len()) {
-                    let expected = expected.unwrap_or(usize::MAX);
-                    let found = self.data.len();
-                    return Err(ColumnError::Length {
-                        tensor: tensor(),
-                        unit: "bytes",
-                        found,
-                        expected,
-                    });
-                }
-            }
-            Some(width) => {
-                let offsets = self.check_offsets(&tensor, self.rows, self.data.len() / width)?;
-                let fits = |row: usize| {
-                    let elements = (offsets[row + 1] - offsets[row]) as usize;
-                    match &row_elements {
-                        Some(counts) => counts[row] == elements,
-                        None => elements.is_multiple_of(fixed),
-                    }
-                };
-                if !self.data.len().is_multiple_of(width) || !(0..self.rows).all(fits) {
-                    return Err(ColumnError::Offsets { tensor: tensor() });
-                }
-            }
-            None => {
-                let strings = match &row_elements {
-                    Some(counts) => counts.iter().try_fold(0_usize, |n, c| n.checked_add(*c)),
-                    None => self.rows.checked_mul(fixed),
-                };
-                let strings = strings.ok_or_else(|| ColumnError::Shape { tensor: tensor() })?;
-                let offsets = self.check_offsets(&tensor, strings, self.data.len())?;
-                if offsets
-                    .windows(2)
-                    .any(|pair| pair[1] - pair[0] > u64::from(u32::MAX))
-                {
-                    return Err(ColumnError::TooLong);
-                }
-            }
+            Some(width) if spec.variable_dims() == 0 => self.check_length(spec, fixed, width)?,
+            Some(width) => self.check_rows(spec, fixed, width, row_elements.as_deref())?,
+            None => self.check_strings(spec, fixed, row_elements.as_deref())?,
         }
         self.check_contents(&spec.name)
+    }
+
+    /// Rows all alike: the data is as long as they are together.
+    fn check_length(
+        &self,
+        spec: &TensorSpec,
+        fixed: usize,
+        width: usize,
+    ) -> Result<(), ColumnError> {
+        let row = fixed.checked_mul(width);
+        let expected = row.and_then(|row| row.checked_mul(self.rows));
+        let expected = expected.unwrap_or(usize::MAX);
+        if expected == self.data.len() {
+            return Ok(());
+        }
+        let (tensor, unit, found) = (spec.name.clone(), "bytes", self.data.len());
+        Err(ColumnError::Length {
+            tensor,
+            unit,
+            found,
+            expected,
+        })
+    }
+
+    /// Rows of different lengths: each has whole elements, as many as its dims say.
+    fn check_rows(
+        &self,
+        spec: &TensorSpec,
+        fixed: usize,
+        width: usize,
+        row_elements: Option<&[usize]>,
+    ) -> Result<(), ColumnError> {
+        let offsets = self.check_offsets(spec, self.rows, self.data.len() / width)?;
+        let fits = |row: usize| {
+            let elements = (offsets[row + 1] - offsets[row]) as usize;
+            match row_elements {
+                Some(counts) => counts[row] == elements,
+                None => elements.is_multiple_of(fixed),
+            }
+        };
+        if self.data.len().is_multiple_of(width) && (0..self.rows).all(fits) {
+            return Ok(());
+        }
+        Err(ColumnError::Offsets {
+            tensor: spec.name.clone(),
+        })
+    }
+
+    /// Byte strings: as many as the rows have together, none too long for a cell.
+    fn check_strings(
+        &self,
+        spec: &TensorSpec,
+        fixed: usize,
+        row_elements: Option<&[usize]>,
+    ) -> Result<(), ColumnError> {
+        let strings = match row_elements {
+            Some(counts) => counts.iter().try_fold(0_usize, |n, c| n.checked_add(*c)),
+            None => self.rows.checked_mul(fixed),
+        };
+        let strings = strings.ok_or_else(|| ColumnError::Shape {
+            tensor: spec.name.clone(),
+        })?;
+        let offsets = self.check_offsets(spec, strings, self.data.len())?;
+        let too_long = |pair: &[u64]| pair[1] - pair[0] > u64::from(u32::MAX);
+        if offsets.windows(2).any(too_long) {
+            return Err(ColumnError::TooLong);
+        }
+        Ok(())
     }
 
     fn check_contents(&self, tensor: &str) -> Result<(), ColumnError> {
@@ -319,11 +342,13 @@ impl Column {
     /// The offsets, if they are `count + 1`, start at 0, never go back and end at `end`.
     fn check_offsets(
         &self,
-        tensor: &dyn Fn() -> String,
+        spec: &TensorSpec,
         count: usize,
         end: usize,
     ) -> Result<&[u64], ColumnError> {
-        let wrong = || ColumnError::Offsets { tensor: tensor() };
+        let wrong = || ColumnError::Offsets {
+            tensor: spec.name.clone(),
+        };
         let offsets: &[u64] = self
             .offsets
             .as_ref()
@@ -438,21 +463,23 @@ fn one_part<'a>(
             expected: datatype,
         });
     }
-    let count = |width: usize| i64::try_from(part.payload.len() / width).ok();
-    let fits = match kind {
-        PartKind::Data => {
-            part.shape.first() == i64::try_from(rows).ok().as_ref()
-                && part.shape.get(1..) == Some(&spec.dims[..])
-        }
-        PartKind::Offsets => part.shape.len() == 1 && part.shape.first().copied() == count(8),
-        PartKind::Shapes => part.shape.len() == 1 && part.shape.first().copied() == count(4),
-    };
-    if !fits {
+    if !shape_fits(part, spec, rows) {
         return Err(ColumnError::Shape {
             tensor: spec.name.clone(),
         });
     }
     Ok(Some(part.payload.clone()))
+}
+
+/// Whether a part's shape is that of its tensor in a batch of `rows`. PROTOCOL 3.5
+fn shape_fits(part: &Part, spec: &TensorSpec, rows: usize) -> bool {
+    let (first, rest) = match part.kind {
+        PartKind::Data => (rows, &spec.dims[..]),
+        PartKind::Offsets => (part.payload.len() / size_of::<u64>(), &[][..]),
+        PartKind::Shapes => (part.payload.len() / size_of::<u32>(), &[][..]),
+    };
+    let first = i64::try_from(first).ok();
+    part.shape.first().copied() == first && part.shape.get(1..) == Some(rest)
 }
 
 /// Gathers rows into a column.
