@@ -16,6 +16,7 @@ struct Message {
     cancel @5 :Cancel;        # front end -> container
     heartbeat @6 :Heartbeat;  # both
     drain @7 :Drain;          # both
+    path @8 :Path;            # container -> front end, after a welcome with an offer
   }
 }
 
@@ -55,6 +56,8 @@ struct Hello {
   slots @8 :UInt16;                  # batches in flight at once, at least 1
   token @9 :Data;                    # the join token; may be empty over ipc
   pid @10 :UInt32;                   # of the container, 0 where it has no meaning
+  host @11 :Text;                    # boot id of its kernel; empty: no shared memory wanted
+  spinMicros @12 :UInt32;            # how long it may spin for a batch before it sleeps
 }
 
 struct Welcome {
@@ -62,6 +65,8 @@ struct Welcome {
   replica @1 :UInt64;                # the id that the front end shows for this session
   heartbeatMicros @2 :UInt64;        # send one after this long without sending anything
   silenceMicros @3 :UInt64;          # the peer is dead after this long without a message
+  socket @4 :Text;                   # control socket for shared memory; empty: none is offered
+  nonce @5 :Data;                    # to be shown there, 16 bytes
 }
 
 enum RejectReason {
@@ -134,4 +139,9 @@ struct Heartbeat {
 
 struct Drain {
   detail @0 :Text;   # why, for the log
+}
+
+struct Path {
+  shared @0 :Bool;   # batches travel through shared memory
+  detail @1 :Text;   # why not, if not
 }

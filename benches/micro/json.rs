@@ -7,6 +7,7 @@ use serde::Deserialize;
 use skysail_api::json::{JsonLimits, parse_predict};
 use skysail_benches::inputs::float_body;
 use skysail_core::InputType;
+use skysail_rpc::PayloadBuf;
 
 #[derive(Deserialize)]
 struct Body {
@@ -24,7 +25,15 @@ fn bodies(criterion: &mut Criterion) {
         group.throughput(criterion::Throughput::Bytes(body.len() as u64));
         let limits = JsonLimits::default();
         group.bench_function("skysail", |bench| {
-            bench.iter(|| parse_predict(black_box(body), InputType::Floats, Some(784), &limits));
+            bench.iter(|| {
+                parse_predict(
+                    black_box(body),
+                    InputType::Floats,
+                    Some(784),
+                    &limits,
+                    &PayloadBuf::default,
+                )
+            });
         });
         group.bench_function("serde_json", |bench| {
             bench.iter(|| {

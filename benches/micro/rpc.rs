@@ -21,7 +21,7 @@ fn predict() -> Message {
         batch: BatchId(7),
         rows: 1,
         remaining: Duration::from_millis(20),
-        parts: [part].into_iter().collect(),
+        tensors: [part].into_iter().collect(),
     })
 }
 

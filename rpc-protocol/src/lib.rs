@@ -14,14 +14,14 @@
 #[cfg(target_endian = "big")]
 compile_error!("payloads travel little-endian and are shown in place");
 
+pub mod channel;
 pub mod limits;
 pub mod message;
-pub mod payload;
 pub mod session;
 pub mod tensor;
 pub mod transport;
 
-pub use payload::{Payload, PayloadBuf};
+pub use skysail_memory::{Payload, PayloadBuf, copies, payload, rows};
 pub use tensor::{Cell, Column, ColumnBuilder, DataType, Element, Schema, TensorSpec};
 
 /// The protocol versions that this build speaks, lowest and highest.

@@ -1,4 +1,4 @@
-//! The eight messages of the container RPC, as plain types.
+//! The nine messages of the container RPC, as plain types.
 //!
 //! A [`Frame`] is what a transport carries: a header and the payloads that it names.
 //! [`Message::decode`] checks every limit before it allocates and gives each part its own
@@ -22,7 +22,7 @@ pub use decode::DecodeError;
 pub use encode::Encoder;
 
 use crate::payload::Payload;
-use crate::tensor::{DataType, Dims, Schema};
+use crate::tensor::{Columns, DataType, Dims, Rows, Schema};
 
 /// A message as a transport carries it.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +71,13 @@ pub enum Message {
         /// Why, for the log.
         detail: String,
     },
+    /// Container to front end, once, after a welcome with an offer: how batches will travel.
+    Path {
+        /// Through shared memory.
+        shared: bool,
+        /// Why not, if not.
+        detail: String,
+    },
 }
 
 impl Message {
@@ -86,6 +93,7 @@ impl Message {
             Message::Cancel(_) => "cancel",
             Message::Heartbeat { .. } => "heartbeat",
             Message::Drain { .. } => "drain",
+            Message::Path { .. } => "path",
         }
     }
 }
@@ -113,6 +121,10 @@ pub struct Hello {
     pub token: Vec<u8>,
     /// Its process, 0 where that has no meaning.
     pub pid: u32,
+    /// The kernel that it runs on, by its boot id; empty if it wants no shared memory.
+    pub host: String,
+    /// How long it, and the front end for it, may spin before sleeping.
+    pub spin: Duration,
 }
 
 impl std::fmt::Debug for Hello {
@@ -139,6 +151,20 @@ pub struct Welcome {
     pub heartbeat: Duration,
     /// The front end is dead after this long without a message.
     pub silence: Duration,
+    /// Where shared memory is to be had, if it is.
+    pub offer: Option<Offer>,
+}
+
+/// Bytes of an offer's nonce.
+pub const NONCE_BYTES: usize = 16;
+
+/// An offer of shared memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// File name of the front end's control socket, in the directory that both ends see.
+    pub socket: String,
+    /// What to show there.
+    pub nonce: [u8; NONCE_BYTES],
 }
 
 /// Why a session is refused or ended.
@@ -212,6 +238,52 @@ pub struct Part {
 /// The parts of one message.
 pub type Parts = SmallVec<[Part; 2]>;
 
+/// The tensors of a batch, in the form that suits whoever carries them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Tensors {
+    /// As a header describes them; a receiver checks them against the schema.
+    Parts(Parts),
+    /// Of the agreed schema.
+    Columns(Columns),
+    /// Rows of a row log that a container may see.
+    Rows(Rows),
+}
+
+impl Tensors {
+    /// As a header describes them. Rows of several ranges are copied.
+    #[must_use]
+    pub fn into_parts(self) -> Parts {
+        let columns = match self {
+            Tensors::Parts(parts) => return parts,
+            Tensors::Columns(columns) => columns,
+            Tensors::Rows(rows) => rows.into_columns(),
+        };
+        let parts = (0..).zip(&columns);
+        parts
+            .flat_map(|(index, column)| column.parts(index))
+            .collect()
+    }
+}
+
+impl Default for Tensors {
+    fn default() -> Self {
+        Tensors::Parts(Parts::new())
+    }
+}
+
+impl From<Parts> for Tensors {
+    fn from(parts: Parts) -> Self {
+        Tensors::Parts(parts)
+    }
+}
+
+impl FromIterator<Part> for Tensors {
+    fn from_iter<I: IntoIterator<Item = Part>>(parts: I) -> Self {
+        Tensors::Parts(parts.into_iter().collect())
+    }
+}
+
 /// A batch to compute.
 #[derive(Clone, Debug)]
 pub struct Predict {
@@ -222,7 +294,7 @@ pub struct Predict {
     /// Until the earliest deadline in the batch, when it was sent.
     pub remaining: Duration,
     /// The input tensors.
-    pub parts: Parts,
+    pub tensors: Tensors,
 }
 
 /// How a batch ended in the container.
@@ -258,7 +330,7 @@ pub struct Reply {
     /// Rows answered.
     pub rows: u32,
     /// The output tensors; none unless the outcome is ok.
-    pub parts: Parts,
+    pub tensors: Tensors,
     /// Ascending by row.
     pub row_errors: Vec<RowError>,
     /// Time inside the model.

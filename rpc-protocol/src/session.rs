@@ -33,8 +33,8 @@ pub use container::{ContainerEvent, ContainerSession, Job};
 pub use frontend::{BatchResult, FrontendEvent, FrontendSession};
 
 use crate::limits;
-use crate::message::{BatchId, DecodeError};
-use crate::tensor::ColumnError;
+use crate::message::{BatchId, DecodeError, Tensors};
+use crate::tensor::{ColumnError, Columns, TensorSpec, columns_from_parts};
 
 /// When to speak and when to give up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +130,18 @@ pub enum SessionError {
         /// How long.
         waited: Duration,
     },
+}
+
+/// What a peer sent, held to the schema.
+fn columns_of(tensors: Tensors, specs: &[TensorSpec], rows: usize) -> Result<Columns, ColumnError> {
+    match tensors {
+        // Made by the path from the schema itself.
+        Tensors::Columns(columns) => {
+            debug_assert!(columns.iter().all(|column| column.rows() == rows));
+            Ok(columns)
+        }
+        other => columns_from_parts(specs, rows, &other.into_parts()),
+    }
 }
 
 /// When this side last spoke and last heard.

@@ -11,6 +11,6 @@ mod datatype;
 mod schema;
 
 pub use cell::Cell;
-pub use column::{Column, ColumnBuilder, ColumnError, columns_from_parts};
+pub use column::{Column, ColumnBuilder, ColumnError, Columns, Rows, columns_from_parts};
 pub use datatype::{DataType, Element};
 pub use schema::{Dims, Schema, SchemaError, TensorSpec};

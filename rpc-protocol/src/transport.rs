@@ -11,15 +11,19 @@
 //! - `try_recv` and `send` never block.
 
 pub mod memory;
+mod watch;
 pub mod zmq;
 
 #[cfg(test)]
 mod conformance;
 
 use std::future::Future;
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use thiserror::Error;
+
+pub(crate) use watch::watched;
 
 use crate::message::Frame;
 
@@ -155,4 +159,18 @@ pub trait Link {
     /// # Errors
     /// If the connection is closed; frames that came before are delivered first.
     fn recv(&mut self, until: Instant) -> Result<Option<Frame>, Closed>;
+
+    /// As [`Link::recv`], and returns `None` as soon as `bell` is readable.
+    ///
+    /// # Errors
+    /// As [`Link::recv`].
+    fn recv_beside(
+        &mut self,
+        until: Instant,
+        bell: BorrowedFd<'_>,
+    ) -> Result<Option<Frame>, Closed>;
+
+    /// Whether [`Link::recv_beside`] really hears the bell. Where it does not, there is no shared
+    /// memory.
+    fn hears_bells(&self) -> bool;
 }

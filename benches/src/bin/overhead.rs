@@ -31,6 +31,7 @@ use skysail_benches::result::{Bar, Results, Row};
 use skysail_core::InputType;
 use skysail_engine::Cores;
 use skysail_load::{ClosedLoop, Mark, Timing};
+use skysail_rpc::PayloadBuf;
 
 /// An answer of the size that Skysail's have.
 const CONSTANT: &str = "{\"query_id\":1234567,\"output\":1.0,\"default\":false,\
@@ -251,7 +252,13 @@ async fn answer_bare(request: Request<Incoming>, limits: &JsonLimits) -> Respons
     let Ok(body) = read_body(request.into_body(), BODY_BYTES_MAX, BODY_TIMEOUT).await else {
         return json_response(StatusCode::BAD_REQUEST, "{}");
     };
-    match parse_predict(&body, InputType::Floats, Some(FEATURES), limits) {
+    match parse_predict(
+        &body,
+        InputType::Floats,
+        Some(FEATURES),
+        limits,
+        &PayloadBuf::default,
+    ) {
         Ok(parsed) if !parsed.rows.is_empty() => json_response(StatusCode::OK, CONSTANT),
         _ => json_response(StatusCode::BAD_REQUEST, "{}"),
     }

@@ -33,6 +33,8 @@ pub(crate) fn normal(message: Message) -> Message {
             sdk: "golden".into(),
             token: Vec::new(),
             pid: 0,
+            host: String::new(),
+            spin: Duration::ZERO,
             ..hello
         }),
         Message::Reply(reply) => Message::Reply(Reply {
@@ -75,9 +77,10 @@ fn compare_reply(expected: &Reply, found: &Reply) -> Result<(), String> {
 }
 
 fn compare_parts(expected_reply: &Reply, found_reply: &Reply) -> Result<(), String> {
-    let (expected, found) = (&expected_reply.parts, &found_reply.parts);
+    let expected = expected_reply.tensors.clone().into_parts();
+    let found = found_reply.tensors.clone().into_parts();
     same("number of parts", &expected.len(), &found.len())?;
-    for (expected, found) in sorted(expected).into_iter().zip(sorted(found)) {
+    for (expected, found) in sorted(&expected).into_iter().zip(sorted(&found)) {
         let what = |field: &str| {
             format!(
                 "{field} of tensor {}'s {:?}",
@@ -98,8 +101,8 @@ fn compare_parts(expected_reply: &Reply, found_reply: &Reply) -> Result<(), Stri
 /// all rows have one length.
 fn meant(part: &Part, reply: &Reply) -> Vec<u8> {
     let bytes = part.payload.as_bytes();
-    let parts = reply
-        .parts
+    let parts = reply.tensors.clone().into_parts();
+    let parts = parts
         .iter()
         .filter(|other| other.tensor == part.tensor)
         .count();
@@ -158,7 +161,7 @@ mod tests {
             batch: BatchId(1),
             outcome: Outcome::Ok,
             rows: 2,
-            parts: Default::default(),
+            tensors: Default::default(),
             row_errors: vec![RowError {
                 row: 1,
                 error: "is bad".into(),
@@ -197,7 +200,7 @@ mod tests {
             payload: skysail_rpc::Payload::copy_from_slice(bytes),
         };
         Message::Reply(Reply {
-            parts: [part].into_iter().collect(),
+            tensors: [part].into_iter().collect(),
             ..reply()
         })
     }

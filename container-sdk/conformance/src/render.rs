@@ -28,7 +28,7 @@ fn message(message: &Message) -> Value {
             "batch": predict.batch.0,
             "rows": predict.rows,
             "remaining_us": micros(predict.remaining),
-            "parts": parts(&predict.parts),
+            "parts": parts(&predict.tensors.clone().into_parts()),
         }),
         Message::Reply(from) => reply(from),
         Message::Cancel(batch) => json!({ "batch": batch.0 }),
@@ -64,7 +64,7 @@ fn reply(reply: &Reply) -> Value {
         "outcome": outcome,
         "error": error,
         "rows": reply.rows,
-        "parts": parts(&reply.parts),
+        "parts": parts(&reply.tensors.clone().into_parts()),
         "row_errors": row_errors.map(|e| json!({ "row": e.row, "error": e.error })).collect::<Vec<_>>(),
     })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skysail_container::{Cell, ColumnBuilder, Payload};
-use skysail_rpc::message::{Encoder, Hello, Message, Reject, RejectReason};
+use skysail_rpc::message::{Encoder, Hello, Message, Reject, RejectReason, Tensors};
 use skysail_rpc::session::{BatchResult, FrontendEvent, FrontendSession, Timing};
 use skysail_rpc::transport::zmq::ZmqListener;
 use skysail_rpc::transport::{Incoming, Listener, PeerId};
@@ -100,7 +100,7 @@ impl Frontend {
             ("linear", "3")
         );
         let schema = Arc::new(hello.schema.clone());
-        let welcome = self.session.accept(Instant::now(), &hello, schema, 1);
+        let welcome = self.session.accept(Instant::now(), &hello, schema, 1, None);
         self.say(&welcome);
     }
 
@@ -111,9 +111,9 @@ impl Frontend {
             &1.0_f32.to_le_bytes().repeat(784),
         )));
         let parts = rows.finish();
-        let (_, message) = self
-            .session
-            .predict(Instant::now(), 1, LONG, parts.parts(0));
+        let (_, message) =
+            self.session
+                .predict(Instant::now(), 1, LONG, parts.parts(0).collect::<Tensors>());
         self.say(&message);
         loop {
             if let FrontendEvent::Reply { result, .. } = self.event().await {

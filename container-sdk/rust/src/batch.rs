@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use skysail_rpc::tensor::Columns;
 use skysail_rpc::{Cell, Column, DataType, Element, Schema, TensorSpec};
 
 use crate::TensorError;
@@ -58,12 +59,12 @@ pub(crate) fn find(side: &'static str, specs: &[TensorSpec], key: impl Key) -> R
 pub struct Batch {
     rows: usize,
     schema: Arc<Schema>,
-    columns: Vec<Column>,
+    columns: Columns,
 }
 
 impl Batch {
     /// Columns that were checked against the inputs of `schema`, each of `rows` rows.
-    pub(crate) fn new(rows: usize, schema: Arc<Schema>, columns: Vec<Column>) -> Self {
+    pub(crate) fn new(rows: usize, schema: Arc<Schema>, columns: Columns) -> Self {
         debug_assert!(columns.iter().all(|column| column.rows() == rows));
         debug_assert_eq!(columns.len(), schema.inputs.len());
         Batch {

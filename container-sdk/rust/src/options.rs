@@ -1,6 +1,7 @@
 //! How a container is started: flags, and environment variables of the same names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use skysail_rpc::limits::{NAME_BYTES_MAX, SLOTS_MAX, TOKEN_BYTES_MAX};
 
@@ -9,6 +10,13 @@ use crate::{Ctx, StartError};
 /// Batches in flight unless the options say otherwise: nothing waits behind a batch that is
 /// computing while another replica may be idle.
 const SLOTS_DEFAULT: u16 = 1;
+
+/// Longest spin that may be asked for.
+const SPIN_US_MAX: u32 = 10_000;
+/// Cores from which on one can be spared for spinning.
+const SPIN_CORES_MIN: usize = 4;
+/// Spin where there are enough cores: a few times what a wake-up costs.
+const SPIN_US_DEFAULT: u32 = 50;
 
 /// How a container is started.
 ///
@@ -33,6 +41,19 @@ pub struct Options {
     #[arg(long, env = "SKYSAIL_SLOTS", value_name = "N", default_value_t = SLOTS_DEFAULT,
           value_parser = clap::value_parser!(u16).range(1..=i64::from(SLOTS_MAX)))]
     pub slots: u16,
+    /// Directory of the front end's control socket, for shared memory [default: the
+    /// directory of an ipc endpoint]
+    #[arg(long, env = "SKYSAIL_SOCKET_DIR", value_name = "DIR")]
+    pub socket_dir: Option<PathBuf>,
+    /// Exchange batches through shared memory where the front end offers it
+    #[arg(long, env = "SKYSAIL_SHARED_MEMORY", value_name = "BOOL", default_value_t = true,
+          action = clap::ArgAction::Set)]
+    pub shared_memory: bool,
+    /// Microseconds to look for the next batch before sleeping, here and in the front end
+    /// [default: 50 on 4 cores or more, else 0]
+    #[arg(long, env = "SKYSAIL_SPIN_US", value_name = "MICROS",
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(SPIN_US_MAX)))]
+    pub spin_us: Option<u32>,
     /// Directory of the model's files
     #[arg(
         long,
@@ -57,6 +78,9 @@ impl Default for Options {
             version: None,
             token_file: None,
             slots: SLOTS_DEFAULT,
+            socket_dir: None,
+            shared_memory: true,
+            spin_us: None,
             path: PathBuf::from("."),
             selftest: false,
             json: false,
@@ -116,6 +140,30 @@ impl Options {
             token_file: self.token_file.clone(),
         };
         identity.token().map(|_| identity)
+    }
+
+    /// Where the front end's control socket is, if shared memory is wanted.
+    pub(crate) fn socket_dir(&self) -> Option<PathBuf> {
+        if !self.shared_memory {
+            return None;
+        }
+        let ipc = self
+            .rpc
+            .as_deref()
+            .and_then(|rpc| rpc.strip_prefix("ipc://"));
+        let beside = || Path::new(ipc?).parent().map(Path::to_owned);
+        self.socket_dir.clone().or_else(beside)
+    }
+
+    /// How long to look for the next batch before sleeping.
+    pub(crate) fn spin(&self) -> Duration {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let default = if cores >= SPIN_CORES_MIN {
+            SPIN_US_DEFAULT
+        } else {
+            0
+        };
+        Duration::from_micros(u64::from(self.spin_us.unwrap_or(default)))
     }
 
     /// The context of the model's calls.

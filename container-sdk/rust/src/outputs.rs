@@ -9,16 +9,20 @@
 //! - No more than one message's bytes are allocated for tensors of one shape.
 //!
 //! # Cost
-//! One zeroed allocation a fixed tensor, sent without a copy. A pushed row is copied twice.
+//! A fixed tensor is zeroed, in the batch's result slot where shared memory is in use and else in
+//! one allocation; either way it is sent without a copy. A pushed row is copied twice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use skysail_rpc::channel::Room;
 use skysail_rpc::limits::{HEADER_BYTES_MAX, MESSAGE_BYTES_MAX};
-use skysail_rpc::message::{Part, PartKind, RowError};
+use skysail_rpc::message::RowError;
 use skysail_rpc::payload::PayloadBuf;
-use skysail_rpc::tensor::columns_from_parts;
+use skysail_rpc::tensor::Columns;
 use skysail_rpc::{Cell, Column, ColumnBuilder, Element, Payload, Schema, TensorSpec};
+
+use smallvec::SmallVec;
 
 use crate::TensorError;
 use crate::batch::{Key, find};
@@ -41,7 +45,8 @@ const _: () = assert!(2 * ROW_ERROR_BYTES_MAX <= HEADER_BYTES_MAX);
 pub struct Outputs {
     rows: usize,
     schema: Arc<Schema>,
-    sinks: Vec<Sink>,
+    sinks: SmallVec<[Sink; 1]>,
+    room: Option<Room>,
     failed: BTreeMap<usize, String>,
 }
 
@@ -69,8 +74,8 @@ impl Pushed {
 }
 
 impl Outputs {
-    /// Room for the outputs of `rows` rows.
-    pub(crate) fn new(rows: usize, schema: Arc<Schema>) -> Result<Self> {
+    /// Room for the outputs of `rows` rows: in `room`, as far as that goes.
+    pub(crate) fn new(rows: usize, schema: Arc<Schema>, mut room: Option<Room>) -> Result<Self> {
         let row_bytes: usize = schema
             .outputs
             .iter()
@@ -81,7 +86,7 @@ impl Outputs {
             return Err(TensorError::TooLarge { bytes, limit });
         }
         let sink = |spec: &TensorSpec| match spec.row_bytes() {
-            Some(bytes) => Sink::InPlace(PayloadBuf::zeroed(bytes * rows)),
+            Some(bytes) => Sink::InPlace(zeros(bytes * rows, room.as_mut())),
             None => Sink::RowWise(Box::new(Pushed {
                 builder: ColumnBuilder::new(spec, rows),
                 rows: 0,
@@ -92,6 +97,7 @@ impl Outputs {
             rows,
             schema,
             sinks,
+            room,
             failed: BTreeMap::new(),
         })
     }
@@ -220,8 +226,8 @@ impl Outputs {
         self.failed.entry(row).or_insert_with(|| message.into());
     }
 
-    /// The columns and the failed rows.
-    pub(crate) fn finish(mut self) -> Result<(Vec<Column>, Vec<RowError>)> {
+    /// The columns, the failed rows, and the room that there was.
+    pub(crate) fn finish(mut self) -> Result<(Columns, Vec<RowError>, Option<Room>)> {
         let rows = self.rows;
         if let Some((row, _)) = self
             .failed
@@ -232,7 +238,7 @@ impl Outputs {
         }
         let sinks = std::mem::take(&mut self.sinks);
         let specs = self.schema.outputs.iter();
-        let columns: Vec<Column> = specs
+        let columns: Columns = specs
             .zip(sinks)
             .map(|(spec, sink)| finish_column(spec, sink, rows, &self.failed))
             .collect::<Result<_>>()?;
@@ -240,7 +246,7 @@ impl Outputs {
         if bytes > limit {
             return Err(TensorError::TooLarge { bytes, limit });
         }
-        Ok((columns, row_errors(self.failed)))
+        Ok((columns, row_errors(self.failed), self.room))
     }
 
     fn index(&self, key: impl Key) -> Result<usize> {
@@ -300,16 +306,16 @@ fn finish_column(
 }
 
 fn in_place_column(spec: &TensorSpec, buf: PayloadBuf, rows: usize) -> Result<Column> {
-    let shape = std::iter::once(i64::try_from(rows).unwrap_or(i64::MAX));
-    let part = Part {
-        tensor: 0,
-        kind: PartKind::Data,
-        datatype: spec.datatype,
-        shape: shape.chain(spec.dims.iter().copied()).collect(),
-        payload: buf.freeze(),
-    };
-    let mut columns = columns_from_parts(std::slice::from_ref(spec), rows, &[part])?;
-    Ok(columns.pop().expect("one column a spec"))
+    Ok(Column::of_rows(spec, rows, buf.freeze())?)
+}
+
+/// So many zeros: in the room, if they fit there.
+fn zeros(bytes: usize, room: Option<&mut Room>) -> PayloadBuf {
+    let mut buf = room
+        .and_then(|room| room.carve(bytes))
+        .unwrap_or_else(|| PayloadBuf::with_capacity(bytes));
+    buf.extend_with_zeros(bytes);
+    buf
 }
 
 fn column_bytes(column: &Column) -> usize {
@@ -331,9 +337,9 @@ fn empty_row(spec: &TensorSpec) -> Cell {
 }
 
 /// The size of the one variable dimension of a row of `elements`; none if there is not one.
-fn only_dim(spec: &TensorSpec, elements: usize) -> smallvec::SmallVec<[u32; 2]> {
+fn only_dim(spec: &TensorSpec, elements: usize) -> SmallVec<[u32; 2]> {
     if spec.variable_dims() != 1 {
-        return smallvec::SmallVec::new();
+        return SmallVec::new();
     }
     let fixed: usize = spec
         .dims

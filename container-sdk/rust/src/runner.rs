@@ -20,12 +20,14 @@
 mod backoff;
 mod session;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use skysail_rpc::PROTOCOL;
-use skysail_rpc::message::{Encoder, Hello, Reject, RejectReason};
+use skysail_rpc::channel::{ContainerChannel, RecvError};
+use skysail_rpc::message::{Hello, Message, Reject, RejectReason};
 use skysail_rpc::session::{SessionError, Timing};
 use skysail_rpc::transport::{Closed, Link, SendError};
 use thiserror::Error;
@@ -46,8 +48,10 @@ pub struct Runner<M> {
     identity: Identity,
     token: Vec<u8>,
     timing: Timing,
+    socket_dir: Option<PathBuf>,
+    spin: Duration,
+    told_path: Option<bool>,
     stop: Stop,
-    encoder: Encoder,
     state: Option<State>,
 }
 
@@ -85,6 +89,15 @@ pub enum Lost {
     /// The front end is silent or broke the protocol.
     #[error("the front end is silent or broke the protocol")]
     Session(#[from] SessionError),
+}
+
+impl From<RecvError> for Lost {
+    fn from(error: RecvError) -> Self {
+        match error {
+            RecvError::Decode(error) => Lost::Session(error.into()),
+            _ => Lost::Closed(Closed),
+        }
+    }
 }
 
 /// What was last told to the log.
@@ -127,8 +140,10 @@ impl<M: Model> Runner<M> {
             identity,
             token,
             timing: Timing::default(),
+            socket_dir: options.socket_dir(),
+            spin: options.spin(),
+            told_path: None,
             stop: Stop::default(),
-            encoder: Encoder::default(),
             state: None,
         })
     }
@@ -187,13 +202,15 @@ impl<M: Model> Runner<M> {
 
     /// The session's end, and when it was welcomed.
     fn session_with(&mut self, link: &mut impl Link) -> (SessionEnd, Option<Instant>) {
-        let hello = self.hello();
-        let mut conversation = Conversation::open(self, link, hello);
+        let socket_dir = self.socket_dir.clone();
+        let channel = ContainerChannel::new(link, socket_dir.as_deref(), self.spin);
+        let hello = self.hello(channel.host());
+        let mut conversation = Conversation::open(self, channel, hello);
         let end = conversation.run();
         (end, conversation.welcomed())
     }
 
-    fn hello(&mut self) -> Hello {
+    fn hello(&mut self, host: &str) -> Hello {
         // A front end with a new data directory has a new token; an unreadable one changes nothing.
         if let Ok(token) = self.identity.token() {
             self.token = token;
@@ -209,6 +226,8 @@ impl<M: Model> Runner<M> {
             slots: self.identity.slots,
             token: self.token.clone(),
             pid: std::process::id(),
+            host: host.to_owned(),
+            spin: self.spin,
         }
     }
 
@@ -216,6 +235,21 @@ impl<M: Model> Runner<M> {
         if self.state.replace(State::Serving) != Some(State::Serving) {
             let Identity { model, version, .. } = &self.identity;
             tracing::info!(model, version, replica, "serving");
+        }
+    }
+
+    /// How batches travel, told once in a process for each way.
+    fn path(&mut self, path: &Message) {
+        let Message::Path { shared, detail } = path else {
+            return;
+        };
+        if self.told_path.replace(*shared) == Some(*shared) {
+            return;
+        }
+        if *shared {
+            tracing::info!("batches travel through shared memory");
+        } else {
+            tracing::warn!(detail, "no shared memory; batches travel by the socket");
         }
     }
 

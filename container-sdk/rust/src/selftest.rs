@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use skysail_rpc::PROTOCOL;
 use skysail_rpc::limits::{HEARTBEAT, SILENCE};
-use skysail_rpc::message::{BatchId, Encoder, Hello, Message, Predict, Welcome};
+use skysail_rpc::message::{BatchId, Encoder, Hello, Message, Predict, Tensors, Welcome};
 use skysail_rpc::session::{ContainerSession, SessionError, Timing};
 use skysail_rpc::tensor::Schema;
 use skysail_rpc::{Cell, DataType, TensorSpec};
@@ -135,6 +135,8 @@ fn hello(schema: &Schema, max_batch: usize) -> Hello {
         slots: 1,
         token: Vec::new(),
         pid: 0,
+        host: String::new(),
+        spin: Duration::ZERO,
     }
 }
 
@@ -159,14 +161,15 @@ fn empty_batch(schema: &Schema, max_batch: usize) -> Result<String, String> {
         replica,
         heartbeat: HEARTBEAT,
         silence: SILENCE,
+        offer: None,
     };
-    let parts = std::iter::empty().collect();
+    let tensors = Tensors::default();
     let remaining = Duration::from_secs(1);
     let predict = Predict {
         batch: BatchId(1),
         rows: 0,
         remaining,
-        parts,
+        tensors,
     };
     session
         .on_message(now, Message::Welcome(welcome))

@@ -9,9 +9,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use skysail_rpc::channel::Room;
 use skysail_rpc::limits::MESSAGE_BYTES_MAX;
 use skysail_rpc::message::RowError;
-use skysail_rpc::{Cell, Column, Schema, TensorSpec};
+use skysail_rpc::tensor::Columns;
+use skysail_rpc::{Cell, Schema, TensorSpec};
 
 use crate::error::causes;
 use crate::outputs::{Outputs, too_many_errors};
@@ -50,7 +52,7 @@ pub struct Worker<M> {
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The output tensors, in the order of the signature.
-    pub columns: Vec<Column>,
+    pub columns: Columns,
     /// Rows that failed on their own, ascending; their outputs mean nothing.
     pub row_errors: Vec<RowError>,
     /// Time inside the model.
@@ -107,39 +109,45 @@ impl<M: Model> Worker<M> {
             ));
         }
         let columns = self.columns(rows)?;
-        self.predict(rows.len(), columns, None)
+        let (answer, _) = self.predict(rows.len(), columns, None, None)?;
+        Ok(answer)
     }
 
-    /// Answers a batch of checked columns.
+    /// Answers a batch of checked columns, into `room` if there is some, which is given back.
     ///
     /// # Errors
     /// Why the whole batch failed.
     pub(crate) fn predict(
         &mut self,
         rows: usize,
-        columns: Vec<Column>,
+        columns: Columns,
         deadline: Option<Instant>,
-    ) -> Result<Answer, String> {
+        room: Option<Room>,
+    ) -> Result<(Answer, Option<Room>), String> {
         let batch = Batch::new(rows, Arc::clone(&self.schema), columns);
-        let mut out = Outputs::new(rows, Arc::clone(&self.schema)).map_err(|e| causes(&e))?;
+        let out = Outputs::new(rows, Arc::clone(&self.schema), room);
+        let mut out = out.map_err(|e| causes(&e))?;
         self.ctx.set_deadline(deadline);
         let begin = Instant::now();
         let said = guarded(|| self.model.predict(&batch, &mut out, &self.ctx));
         let compute = begin.elapsed();
         self.ctx.set_deadline(None);
         said?;
-        let (columns, row_errors) = out.finish().map_err(|error| causes(&error))?;
+        let (columns, row_errors, room) = out.finish().map_err(|error| causes(&error))?;
         match too_many_errors(&row_errors, rows) {
             Some(error) => Err(error),
-            None => Ok(Answer {
-                columns,
-                row_errors,
-                compute,
-            }),
+            None => {
+                let answer = Answer {
+                    columns,
+                    row_errors,
+                    compute,
+                };
+                Ok((answer, room))
+            }
         }
     }
 
-    fn columns<R: AsRef<[Cell]>>(&self, rows: &[R]) -> Result<Vec<Column>, String> {
+    fn columns<R: AsRef<[Cell]>>(&self, rows: &[R]) -> Result<Columns, String> {
         let specs = &self.schema.inputs;
         for (index, row) in rows.iter().enumerate() {
             let cells = row.as_ref();
@@ -174,7 +182,7 @@ pub(crate) fn warm_up_with_zeros<M: Model>(model: &mut M, ctx: &Ctx) -> Result<(
         };
         let columns = schema.inputs.iter().zip(&zeros).map(column).collect();
         let batch = Batch::new(rows, Arc::clone(&schema), columns);
-        let mut out = Outputs::new(rows, Arc::clone(&schema))?;
+        let mut out = Outputs::new(rows, Arc::clone(&schema), None)?;
         model.predict(&batch, &mut out, ctx)?;
         out.finish()?;
     }

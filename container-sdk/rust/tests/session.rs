@@ -361,7 +361,7 @@ fn a_front_end_that_breaks_the_protocol_is_left() {
             batch: skysail_rpc::message::BatchId(1),
             rows: 9,
             remaining: LONG,
-            parts: std::iter::empty().collect(),
+            tensors: std::iter::empty().collect(),
         }));
     scene.frontend.until_closed();
     let end = scene.end();

@@ -20,6 +20,7 @@ use hyper::header::CONTENT_ENCODING;
 use hyper::{Method, Request, Response, StatusCode};
 use skysail_core::Input;
 use skysail_engine::{Answer, AskError, Resolved, Route};
+use skysail_rpc::PayloadBuf;
 
 use crate::answered::Answered;
 use crate::frontend::Frontend;
@@ -105,14 +106,25 @@ impl QueryService {
         let body = read_body(request.into_body(), limit, BODY_TIMEOUT).await;
         let body = body.map_err(|error| body_refusal(&error))?;
         let arrival = Instant::now();
-        let (kind, features) = (route.app.input_type, route.app.features);
-        let hint = features.map(|features| features as usize);
-        let parsed = parse_predict(&body, kind, hint, &self.json).map_err(|error| Refusal {
-            field: error.field.map(|field| field.to_string()),
-            ..Refusal::new(StatusCode::BAD_REQUEST, "Json error", error.cause())
-        })?;
+        let parsed = self.parse(&route, &body)?;
         drop(body);
         self.answer(&route, parsed, arrival).await
+    }
+
+    /// Reads a body; numbers go straight into rows of the version that serves.
+    fn parse(&self, route: &Route, body: &[u8]) -> Result<PredictBody, Refusal> {
+        let (kind, features) = (route.app.input_type, route.app.features);
+        let hint = features.map(|features| features as usize);
+        // A body that names another version is rare: its rows are moved there.
+        let serving = route.resolve(None).ok();
+        let row = || {
+            let serving = serving.as_ref();
+            serving.map_or_else(PayloadBuf::default, |to| to.row(kind.datatype()))
+        };
+        parse_predict(body, kind, hint, &self.json, &row).map_err(|error| Refusal {
+            field: error.field.map(|field| field.to_string()),
+            ..Refusal::new(StatusCode::BAD_REQUEST, "Json error", error.cause())
+        })
     }
 
     fn route(&self, method: &Method, path: &str) -> Result<Arc<Route>, Refusal> {

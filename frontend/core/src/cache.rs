@@ -13,8 +13,8 @@
 //!   pending ones are bounded by the queries in flight.
 //!
 //! # Cost
-//! One hash of the input at 10 GB/s and more, one comparison on a hit; the stored key shares
-//! the query's input.
+//! One hash of the input at 10 GB/s and more, one comparison on a hit; a key shares the query's
+//! input while it is being asked, and has a copy of a row of a log once it is stored.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -24,6 +24,7 @@ use quick_cache::Weighter;
 use quick_cache::unsync::Cache as Store;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 use skysail_rpc::Cell;
+use skysail_rpc::copies::Copied;
 
 use crate::Input;
 
@@ -74,6 +75,17 @@ impl Key {
             hash,
             generation,
             input,
+        }
+    }
+
+    /// The key as it is stored: an input in a row log is copied, so that the row can be
+    /// used again.
+    #[must_use]
+    pub fn stored(&self) -> Key {
+        let copy = |cell: &Cell| cell.without_row(Copied::CacheEntry);
+        Key {
+            input: Input(self.input.0.iter().map(copy).collect()),
+            ..*self
         }
     }
 

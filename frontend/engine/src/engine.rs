@@ -11,6 +11,7 @@ use skysail_core::replica::ReplicaId;
 use skysail_core::{Cause, Input, Name};
 use skysail_monitor::Metrics;
 use skysail_rpc::Schema;
+use skysail_rpc::channel::{FrontendChannel, Sharing};
 use skysail_rpc::message::{Reject, RejectReason};
 use skysail_rpc::session::Timing;
 use skysail_rpc::transport::Listener;
@@ -41,6 +42,10 @@ pub struct Options {
     pub timing: Timing,
     /// Seed of the cache's hash: random, so that nobody outside can make collisions.
     pub hash_seed: u64,
+    /// Memory shared with containers.
+    pub sharing: Sharing,
+    /// Threads on which queries come.
+    pub cores: usize,
 }
 
 impl Default for Options {
@@ -52,6 +57,8 @@ impl Default for Options {
             join_token: None,
             timing: Timing::default(),
             hash_seed,
+            sharing: Sharing::default(),
+            cores: 1,
         }
     }
 }
@@ -95,7 +102,9 @@ impl Engine {
             next_replica: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         });
-        runtime.spawn(Rpc::new(listener, shared.clone(), received).run());
+        let _inside = runtime.enter();
+        let channel = FrontendChannel::new(listener, shared.options.sharing.clone());
+        runtime.spawn(Rpc::new(channel, shared.clone(), received).run());
         Engine(shared)
     }
 
@@ -165,7 +174,7 @@ impl Engine {
         arrival: Instant,
         deadline: Instant,
     ) -> Result<Answer, AskError> {
-        let (Some(destination), Some(schema)) = (&to.destination, &to.schema) else {
+        let (Some(destination), Some(schema)) = (&to.destination, to.schema()) else {
             return Ok(Answer::Default(Cause::NoReplica.into()));
         };
         check(schema, &input)?;
@@ -337,8 +346,8 @@ impl Shared {
         let reject = match (before, now) {
             (Some(_), _) => Some((RejectReason::Removed, "the version was removed".to_owned())),
             (None, Some(version)) => {
-                let schema = lane.schema();
-                let misfit = schema.and_then(|schema| misfit(version, &schema));
+                let agreed = lane.agreed();
+                let misfit = agreed.and_then(|agreed| misfit(version, &agreed.schema));
                 misfit.map(|detail| (RejectReason::WrongSchema, detail))
             }
             (None, None) => None,

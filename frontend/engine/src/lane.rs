@@ -14,8 +14,26 @@ use skysail_core::replica::{BatchEnd, ReplicaId, ReplicaState, Terms};
 use skysail_core::{Cause, Name};
 use skysail_monitor::ModelMetrics;
 use skysail_rpc::Schema;
+use skysail_rpc::channel::SharedLog;
+use skysail_rpc::rows::RowLog;
 
 use crate::ask::Ask;
+
+/// What the replicas of a version agreed on.
+#[derive(Clone, Debug)]
+pub(crate) struct Agreed {
+    /// Their tensors.
+    pub(crate) schema: Arc<Schema>,
+    /// Where the rows of its queries lie, if they have a fixed size.
+    pub(crate) log: Option<Arc<SharedLog>>,
+}
+
+impl Agreed {
+    /// The row log.
+    pub(crate) fn log(&self) -> Option<&Arc<RowLog>> {
+        self.log.as_ref().map(|shared| &shared.log)
+    }
+}
 
 /// A batch for a replica.
 #[derive(Debug)]
@@ -48,7 +66,7 @@ pub(crate) struct Lane {
 #[derive(Debug, Default)]
 struct State {
     core: CoreLane<Ask>,
-    schema: Option<Arc<Schema>>,
+    agreed: Option<Agreed>,
     registered: Option<Arc<ModelVersion>>,
     replicas: usize,
     /// The earliest wake-up that is on its way.
@@ -68,8 +86,8 @@ impl Lane {
     }
 
     /// What its replicas agreed on, once one has connected.
-    pub(crate) fn schema(&self) -> Option<Arc<Schema>> {
-        self.lock().schema.clone()
+    pub(crate) fn agreed(&self) -> Option<Agreed> {
+        self.lock().agreed.clone()
     }
 
     /// Its registration, if it has one.
@@ -116,18 +134,26 @@ impl Lane {
         work
     }
 
-    /// The schema that a new replica must have, if there is one already.
+    /// What a new replica of `schema` agrees on with the others; `log` makes a row log for the
+    /// first one.
     ///
     /// # Errors
     /// What the replicas that are connected agreed on, if it differs.
-    pub(crate) fn agree(&self, schema: &Schema) -> Result<Arc<Schema>, Arc<Schema>> {
+    pub(crate) fn agree(
+        &self,
+        schema: &Schema,
+        log: impl FnOnce(&Schema) -> Option<SharedLog>,
+    ) -> Result<Agreed, Arc<Schema>> {
         let mut state = self.lock();
-        match &state.schema {
-            Some(agreed) if **agreed == *schema => Ok(agreed.clone()),
-            Some(agreed) if state.replicas > 0 => Err(agreed.clone()),
+        match &state.agreed {
+            Some(agreed) if *agreed.schema == *schema => Ok(agreed.clone()),
+            Some(agreed) if state.replicas > 0 => Err(agreed.schema.clone()),
             _ => {
-                let agreed = Arc::new(schema.clone());
-                state.schema = Some(agreed.clone());
+                let agreed = Agreed {
+                    schema: Arc::new(schema.clone()),
+                    log: log(schema).map(Arc::new),
+                };
+                state.agreed = Some(agreed.clone());
                 Ok(agreed)
             }
         }
@@ -253,8 +279,8 @@ impl Lane {
     reason = "a refused query is given back, not dropped"
 )]
 fn push_one(state: &mut State, now: Instant, ask: Ask) -> Result<(), GivenBack<Ask>> {
-    match &state.schema {
-        Some(schema) if Arc::ptr_eq(schema, &ask.schema) => state.core.push(now, ask),
+    match &state.agreed {
+        Some(agreed) if Arc::ptr_eq(&agreed.schema, &ask.schema) => state.core.push(now, ask),
         _ => Err(GivenBack {
             query: ask,
             cause: Cause::ReplicaLost,

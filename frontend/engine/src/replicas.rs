@@ -19,7 +19,7 @@ pub struct ReplicaStatus {
     pub version: String,
     /// `ready`, `suspect` or `draining`.
     pub state: &'static str,
-    /// `ipc`, `tcp` or `memory`.
+    /// `shm`, `ipc`, `tcp` or `memory`.
     pub transport: &'static str,
     /// Why it is not a faster one; empty where there is nothing to say.
     pub transport_reason: String,
@@ -49,6 +49,14 @@ pub(crate) struct Directory(Mutex<BTreeMap<ReplicaId, Entry>>);
 impl Directory {
     pub(crate) fn add(&self, id: ReplicaId, entry: Entry) {
         self.lock().insert(id, entry);
+    }
+
+    /// Takes note of how batches travel to a replica.
+    pub(crate) fn set_transport(&self, id: ReplicaId, name: Option<&'static str>, reason: String) {
+        if let Some(entry) = self.lock().get_mut(&id) {
+            entry.fixed.transport = name.unwrap_or(entry.fixed.transport);
+            entry.fixed.transport_reason = reason;
+        }
     }
 
     pub(crate) fn remove(&self, id: ReplicaId) {

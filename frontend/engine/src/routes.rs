@@ -9,10 +9,10 @@ use std::time::Instant;
 use skysail_core::registry::{Application, Model, ModelVersion, Registry};
 use skysail_core::{Cause, Name};
 use skysail_monitor::{AppMetrics, Metrics};
-use skysail_rpc::Schema;
+use skysail_rpc::{DataType, PayloadBuf, Schema};
 
 use crate::answer::AskError;
-use crate::lane::Lane;
+use crate::lane::{Agreed, Lane};
 
 /// Where an application's queries go.
 #[derive(Debug)]
@@ -44,14 +44,29 @@ pub(crate) struct Destination {
 #[derive(Clone, Debug)]
 pub struct Resolved {
     pub(crate) destination: Option<Destination>,
-    pub(crate) schema: Option<Arc<Schema>>,
+    pub(crate) agreed: Option<Agreed>,
 }
 
 impl Resolved {
     /// What the version takes and gives, once one of its replicas has connected.
     #[must_use]
     pub fn schema(&self) -> Option<&Arc<Schema>> {
-        self.schema.as_ref()
+        self.agreed.as_ref().map(|agreed| &agreed.schema)
+    }
+
+    /// Where the input of a query shall be written: the next row of the version's log, if it
+    /// has one input tensor of `datatype` and there is room; else the heap.
+    #[must_use]
+    pub fn row(&self, datatype: DataType) -> PayloadBuf {
+        let claim = || {
+            let agreed = self.agreed.as_ref()?;
+            let [spec] = agreed.schema.inputs.as_slice() else {
+                return None;
+            };
+            let log = agreed.log().filter(|_| spec.datatype == datatype)?;
+            log.claim()?.into_bufs().pop()
+        };
+        claim().unwrap_or_default()
     }
 }
 
@@ -103,10 +118,10 @@ impl Route {
     /// If it names a version that does not exist.
     pub fn resolve(&self, version: Option<&str>) -> Result<Resolved, AskError> {
         let destination = self.destination(version)?.cloned();
-        let schema = destination.as_ref().and_then(|to| to.lane.schema());
+        let agreed = destination.as_ref().and_then(|to| to.lane.agreed());
         Ok(Resolved {
             destination,
-            schema,
+            agreed,
         })
     }
 

@@ -10,7 +10,7 @@
 //! - A session that breaks the protocol ends with a logged reason; the others go on.
 //!
 //! # Cost
-//! Each row of a batch is copied once, into the part that is sent; replies are sliced.
+//! Rows of a batch stay where they were decoded ([`batch`] says when not); replies are sliced.
 
 mod batch;
 
@@ -21,17 +21,18 @@ use std::time::{Duration, Instant};
 use skysail_core::Name;
 use skysail_core::replica::{ReplicaId, Terms};
 use skysail_rpc::Schema;
-use skysail_rpc::message::{BatchId, Encoder, Hello, Message, Reject, RejectReason};
+use skysail_rpc::channel::{FrontendChannel, Heard, SharedLog};
+use skysail_rpc::message::{BatchId, Hello, Message, Reject, RejectReason};
 use skysail_rpc::session::{BatchResult, FrontendEvent, FrontendSession, SessionError};
-use skysail_rpc::transport::{Incoming, Listener, Origin, PeerId};
+use skysail_rpc::transport::{Listener, Origin, PeerId};
 use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
 
 use crate::ask::Ask;
 use crate::engine::{Shared, misfit};
-use crate::lane::{Batch, Lane, Work};
+use crate::lane::{Agreed, Batch, Lane, Work};
 use crate::replicas::{Entry, ReplicaStatus};
-use batch::{answer, batch_end, gather, observe};
+use batch::{answer, assemble, batch_end, observe};
 
 /// Replicas of one front end, all versions together.
 const REPLICAS_MAX: usize = 4096;
@@ -51,12 +52,11 @@ pub(crate) enum Command {
 
 /// The task's state.
 pub(crate) struct Rpc<L> {
-    listener: L,
+    channel: FrontendChannel<L>,
     shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
     peers: HashMap<PeerId, Peer>,
     by_replica: HashMap<ReplicaId, PeerId>,
-    encoder: Encoder,
     next_timer: Option<Instant>,
 }
 
@@ -65,14 +65,14 @@ struct Peer {
     session: FrontendSession,
     replica: ReplicaId,
     lane: Arc<Lane>,
-    schema: Arc<Schema>,
+    agreed: Agreed,
     in_flight: HashMap<BatchId, Vec<Ask>>,
 }
 
 /// A hello that may join: what it joins, and how it came.
 struct Admitted {
     lane: Arc<Lane>,
-    schema: Arc<Schema>,
+    agreed: Agreed,
     origin: Origin,
 }
 
@@ -90,14 +90,17 @@ enum End {
 }
 
 impl<L: Listener> Rpc<L> {
-    pub(crate) fn new(listener: L, shared: Arc<Shared>, commands: mpsc::Receiver<Command>) -> Self {
+    pub(crate) fn new(
+        channel: FrontendChannel<L>,
+        shared: Arc<Shared>,
+        commands: mpsc::Receiver<Command>,
+    ) -> Self {
         Rpc {
-            listener,
+            channel,
             shared,
             commands,
             peers: HashMap::new(),
             by_replica: HashMap::new(),
-            encoder: Encoder::default(),
             next_timer: None,
         }
     }
@@ -113,7 +116,7 @@ impl<L: Listener> Rpc<L> {
             tokio::select! {
                 biased;
                 Some(command) = self.commands.recv() => self.on_command(command),
-                ready = self.listener.readable() => if let Err(error) = ready {
+                ready = self.channel.readable() => if let Err(error) = ready {
                     tracing::error!(%error, "the containers' socket failed");
                     return;
                 },
@@ -128,9 +131,9 @@ impl<L: Listener> Rpc<L> {
         loop {
             let mut handled = 0;
             while handled < BURST
-                && let Some(incoming) = self.listener.try_recv()
+                && let Some(heard) = self.channel.try_recv()
             {
-                self.on_incoming(incoming);
+                self.on_heard(heard);
                 handled += 1;
             }
             let frames = handled;
@@ -146,17 +149,17 @@ impl<L: Listener> Rpc<L> {
         }
     }
 
-    fn on_incoming(&mut self, incoming: Incoming) {
+    fn on_heard(&mut self, heard: Heard) {
         let now = Instant::now();
-        let (peer, origin, frame) = match incoming {
-            Incoming::Closed { peer } => return self.end(now, peer, &End::Closed),
-            Incoming::Frame {
+        let (peer, origin, message) = match heard {
+            Heard::Closed { peer } => return self.end(now, peer, &End::Closed),
+            Heard::Message {
                 peer,
                 origin,
-                frame,
-            } => (peer, origin, frame),
+                message,
+            } => (peer, origin, message),
         };
-        let message = Message::decode(&frame).map_err(SessionError::Decode);
+        let message = message.map_err(SessionError::Decode);
         let Some(known) = self.peers.get_mut(&peer) else {
             return self.on_stranger(now, peer, origin, message);
         };
@@ -186,6 +189,7 @@ impl<L: Listener> Rpc<L> {
                 let work = lane.replica_draining(peer.replica);
                 self.carry_out(&lane, work);
             }
+            FrontendEvent::Path { shared, detail } => self.on_path(id, shared, detail),
             _ => {}
         }
         if self
@@ -194,9 +198,25 @@ impl<L: Listener> Rpc<L> {
             .is_some_and(|peer| peer.session.is_drained())
         {
             let detail = "drained".to_owned();
-            self.send(now, id, &Message::Drain { detail });
+            self.send(now, id, Message::Drain { detail });
             self.end(now, id, &End::Drained);
         }
+    }
+
+    /// A container says how batches travel.
+    fn on_path(&mut self, id: PeerId, shared: bool, detail: String) {
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        let (replica, model, version) = (peer.replica.0, &peer.lane.model, &peer.lane.version);
+        if shared {
+            tracing::debug!(replica, %model, %version, "batches travel through shared memory");
+        } else {
+            tracing::info!(replica, %model, %version, detail, "no shared memory for a replica");
+        }
+        let transport = shared.then_some("shm");
+        let directory = &self.shared.directory;
+        directory.set_transport(peer.replica, transport, detail);
     }
 
     /// The first message of a connection. PROTOCOL 4.1 to 4.4
@@ -221,10 +241,9 @@ impl<L: Listener> Rpc<L> {
         };
         tracing::warn!(reason = ?refused.reason, detail = ?refused.detail, "a container was refused");
         self.shared.metrics.session_ended("refused");
-        let frame = self.encoder.encode(&Message::Reject(refused));
         // Whether it hears why or not, it is not one of ours.
-        let _ = self.listener.send(id, &frame);
-        self.listener.forget(id);
+        let _ = self.channel.send(id, Message::Reject(refused));
+        self.channel.forget(id);
     }
 
     /// Whether a container may join, and what it joins.
@@ -251,10 +270,10 @@ impl<L: Listener> Rpc<L> {
         if let Some(detail) = misfit {
             return refuse(RejectReason::WrongSchema, detail);
         }
-        match lane.agree(&hello.schema) {
-            Ok(schema) => Ok(Admitted {
+        match lane.agree(&hello.schema, |schema| self.make_log(schema)) {
+            Ok(agreed) => Ok(Admitted {
                 lane,
-                schema,
+                agreed,
                 origin,
             }),
             Err(agreed) => {
@@ -265,6 +284,15 @@ impl<L: Listener> Rpc<L> {
                 refuse(RejectReason::WrongSchema, detail)
             }
         }
+    }
+
+    /// A row log for the queries of a version. Its pages come while it is used already.
+    fn make_log(&self, schema: &Schema) -> Option<SharedLog> {
+        let options = &self.shared.options;
+        let shared = options.sharing.log(schema, options.cores)?;
+        let log = shared.log.clone();
+        tokio::task::spawn_blocking(move || log.populate());
+        Some(shared)
     }
 
     fn token_fits(&self, token: &[u8]) -> bool {
@@ -284,16 +312,22 @@ impl<L: Listener> Rpc<L> {
     ) {
         let Admitted {
             lane,
-            schema,
+            agreed,
             origin,
         } = admitted;
+        let schema = &agreed.schema;
         let replica = self.shared.next_replica();
-        let welcome = session.accept(now, hello, schema.clone(), replica.0);
+        let offer = self.channel.offer(id, hello, schema, agreed.log());
+        let (offer, reason) = match offer {
+            Ok(offer) => (Some(offer), "shared memory is being set up".to_owned()),
+            Err(reason) => (None, format!("no shared memory: {reason}")),
+        };
+        let welcome = session.accept(now, hello, schema.clone(), replica.0, offer);
         tracing::info!(
             replica = replica.0, model = %lane.model, version = %lane.version, pid = hello.pid,
             transport = origin.name(), schema = %schema, "a replica joined"
         );
-        let fixed = status(replica, lane, hello, *origin);
+        let fixed = status(replica, lane, hello, *origin, reason);
         self.shared.directory.add(
             replica,
             Entry {
@@ -303,7 +337,7 @@ impl<L: Listener> Rpc<L> {
         );
         self.by_replica.insert(replica, id);
         self.watch(session.next_timer());
-        let (lane, schema) = (lane.clone(), schema.clone());
+        let (lane, agreed) = (lane.clone(), agreed.clone());
         let in_flight = HashMap::new();
         self.peers.insert(
             id,
@@ -311,13 +345,13 @@ impl<L: Listener> Rpc<L> {
                 session,
                 replica,
                 lane: lane.clone(),
-                schema,
+                agreed,
                 in_flight,
             },
         );
         let (slots, max_batch) = (usize::from(hello.slots), hello.max_batch as usize);
         let work = lane.replica_joined(now, replica, Terms { slots, max_batch });
-        self.send(now, id, &welcome);
+        self.send(now, id, welcome);
         self.carry_out(&lane, work);
     }
 
@@ -333,7 +367,7 @@ impl<L: Listener> Rpc<L> {
             return;
         };
         let asks = peer.in_flight.remove(&batch).unwrap_or_default();
-        let (lane, replica, schema) = (peer.lane.clone(), peer.replica, peer.schema.clone());
+        let (lane, replica, schema) = (peer.lane.clone(), peer.replica, peer.agreed.schema.clone());
         let end = batch_end(&result, &asks, round_trip);
         observe(&lane, &result, asks.len(), (round_trip, compute));
         // The replica gets its next batch before this one's answers are told.
@@ -359,7 +393,7 @@ impl<L: Listener> Rpc<L> {
                         peer.map(|peer| peer.session.drain(now, "the front end is stopping"));
                     drain
                         .into_iter()
-                        .for_each(|drain| self.send(now, id, &drain));
+                        .for_each(|drain| self.send(now, id, drain));
                 }
             }
         }
@@ -381,19 +415,16 @@ impl<L: Listener> Rpc<L> {
             let work = lane.take_back(now, batch.asks);
             return self.carry_out(lane, work);
         };
-        let asks = batch.asks;
-        let columns = gather(&peer.schema, &asks);
-        let parts = (0..)
-            .zip(&columns)
-            .flat_map(|(index, column)| column.parts(index));
+        let mut asks = batch.asks;
+        let tensors = assemble(&peer.agreed, &mut asks);
         let earliest = asks.iter().map(|ask| ask.deadline).min().unwrap_or(now);
         let remaining = earliest.saturating_duration_since(now);
         let (batch, message) = peer
             .session
-            .predict(now, asks.len() as u32, remaining, parts);
+            .predict(now, asks.len() as u32, remaining, tensors);
         asks.iter().for_each(|ask| ask.answerer.sent());
         peer.in_flight.insert(batch, asks);
-        self.send(now, id, &message);
+        self.send(now, id, message);
     }
 
     fn on_timer(&mut self) {
@@ -404,7 +435,7 @@ impl<L: Listener> Rpc<L> {
                 continue;
             };
             match peer.session.on_timer(now) {
-                Ok(Some(message)) => self.send(now, id, &message),
+                Ok(Some(message)) => self.send(now, id, message),
                 Ok(None) => {}
                 Err(error) => self.end(now, id, &End::Error(error)),
             }
@@ -433,9 +464,8 @@ impl<L: Listener> Rpc<L> {
         }
     }
 
-    fn send(&mut self, now: Instant, id: PeerId, message: &Message) {
-        let frame = self.encoder.encode(message);
-        if self.listener.send(id, &frame).is_err() {
+    fn send(&mut self, now: Instant, id: PeerId, message: Message) {
+        if self.channel.send(id, message).is_err() {
             self.end(now, id, &End::Closed);
         }
     }
@@ -475,11 +505,10 @@ impl<L: Listener> Rpc<L> {
             }
         };
         if let Some(reject) = reject {
-            let frame = self.encoder.encode(&Message::Reject(reject));
             // The session is over whether it hears so or not.
-            let _ = self.listener.send(id, &frame);
+            let _ = self.channel.send(id, Message::Reject(reject));
         }
-        self.listener.forget(id);
+        self.channel.forget(id);
     }
 
     fn log_end(&self, peer: &Peer, end: &End) {
@@ -512,14 +541,20 @@ impl<L: Listener> Rpc<L> {
     }
 }
 
-fn status(replica: ReplicaId, lane: &Lane, hello: &Hello, origin: Origin) -> ReplicaStatus {
+fn status(
+    replica: ReplicaId,
+    lane: &Lane,
+    hello: &Hello,
+    origin: Origin,
+    transport_reason: String,
+) -> ReplicaStatus {
     ReplicaStatus {
         id: replica.0,
         model: lane.model.to_string(),
         version: lane.version.to_string(),
         state: "ready",
         transport: origin.name(),
-        transport_reason: String::new(),
+        transport_reason,
         pid: hello.pid,
         in_flight: 0,
         sdk: hello.sdk.clone(),

@@ -103,7 +103,12 @@ impl Flight {
         let Some((key, flight)) = self.key.take() else {
             return;
         };
-        let joined = self.cache.shard(&key).complete(key.clone(), flight, value);
+        let stored = if value.is_some() {
+            key.stored()
+        } else {
+            key.clone()
+        };
+        let joined = self.cache.shard(&key).complete(stored, flight, value);
         joined
             .into_iter()
             .for_each(|waiter| waiter.answer(said.clone()));

@@ -168,6 +168,8 @@ impl Container {
             slots: 1,
             token: vec![],
             pid: 0,
+            host: String::new(),
+            spin: Duration::ZERO,
         };
         std::thread::spawn(move || serve(link, hello, &scripted, &seen, &told));
         Container {
@@ -257,7 +259,7 @@ fn double(session: &mut ContainerSession, job: &Job) -> Message {
     session.reply(
         Instant::now(),
         job,
-        &[builder.finish()],
+        [builder.finish()].into(),
         vec![],
         Duration::ZERO,
     )
@@ -359,12 +361,12 @@ async fn the_last_replicas_queries_are_answered_when_it_goes() {
 async fn a_container_that_breaks_the_protocol_is_dropped() {
     fn reply(job: &Job) -> Reply {
         let (batch, outcome, rows) = (job.batch, Outcome::Ok, job.rows as u32);
-        let (parts, row_errors, compute) = (Default::default(), vec![], Duration::ZERO);
+        let (tensors, row_errors, compute) = (Default::default(), vec![], Duration::ZERO);
         Reply {
             batch,
             outcome,
             rows,
-            parts,
+            tensors,
             row_errors,
             compute,
         }
@@ -435,6 +437,8 @@ async fn a_container_of_another_type_is_refused() {
         slots: 1,
         token: vec![],
         pid: 0,
+        host: String::new(),
+        spin: Duration::ZERO,
     };
     link.send(&Encoder::default().encode(&Message::Hello(hello)))
         .expect("listening");

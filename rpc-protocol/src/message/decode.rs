@@ -9,15 +9,15 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use super::{
-    BatchId, Frame, Hello, Message, Outcome, Part, PartKind, Parts, Predict, Reject, RejectReason,
-    Reply, RowError, Welcome,
+    BatchId, Frame, Hello, Message, Offer, Outcome, Part, PartKind, Parts, Predict, Reject,
+    RejectReason, Reply, RowError, Welcome,
 };
 use crate::limits::{
     BATCH_ROWS_MAX, FRAMES_MAX, HEADER_BYTES_MAX, HEADER_NESTING_MAX, MESSAGE_BYTES_MAX, PARTS_MAX,
     RANK_MAX, TENSORS_MAX, TEXT_BYTES_MAX, TOKEN_BYTES_MAX,
 };
 use crate::payload::{ALIGN_MIN, Payload};
-use crate::tensor::{DataType, Dims, Schema, TensorSpec};
+use crate::tensor::{ColumnError, DataType, Dims, Schema, TensorSpec};
 
 /// Why a frame is not a message.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -44,6 +44,13 @@ pub enum DecodeError {
         /// The frame that it names.
         frame: u16,
     },
+    /// A descriptor in shared memory is none, names a batch that is not there, or memory that
+    /// is not its own.
+    #[error("a descriptor in shared memory is not valid")]
+    Descriptor,
+    /// Tensors in shared memory do not fit the schema.
+    #[error("tensors in shared memory do not fit the schema: {0}")]
+    Column(#[from] ColumnError),
 }
 
 impl From<capnp::Error> for DecodeError {
@@ -95,6 +102,7 @@ fn read(from: wire::message::Reader<'_>, frame: &Frame) -> Result<Message> {
                 replica: welcome.get_replica(),
                 heartbeat: Duration::from_micros(welcome.get_heartbeat_micros()),
                 silence: Duration::from_micros(welcome.get_silence_micros()),
+                offer: read_offer(welcome)?,
             })
         }
         Which::Reject(reject) => {
@@ -114,7 +122,22 @@ fn read(from: wire::message::Reader<'_>, frame: &Frame) -> Result<Message> {
         Which::Drain(drain) => Message::Drain {
             detail: text(drain?.get_detail()?)?,
         },
+        Which::Path(path) => {
+            let path = path?;
+            Message::Path {
+                shared: path.get_shared(),
+                detail: text(path.get_detail()?)?,
+            }
+        }
     })
+}
+
+/// PROTOCOL 9.2
+fn read_offer(from: wire::welcome::Reader<'_>) -> Result<Option<Offer>> {
+    let (socket, nonce) = (text(from.get_socket()?)?, from.get_nonce()?);
+    // An offer of a later kind is no offer.
+    let nonce = nonce.try_into().ok().filter(|_| !socket.is_empty());
+    Ok(nonce.map(|nonce| Offer { socket, nonce }))
 }
 
 fn read_hello(from: wire::hello::Reader<'_>) -> Result<Hello> {
@@ -134,6 +157,8 @@ fn read_hello(from: wire::hello::Reader<'_>) -> Result<Hello> {
         slots: from.get_slots(),
         token: token.to_vec(),
         pid: from.get_pid(),
+        host: text(from.get_host()?)?,
+        spin: Duration::from_micros(u64::from(from.get_spin_micros())),
     })
 }
 
@@ -157,7 +182,7 @@ fn read_predict(from: wire::predict::Reader<'_>, frame: &Frame) -> Result<Predic
         batch: BatchId(from.get_batch()),
         rows: from.get_rows(),
         remaining: Duration::from_micros(from.get_remaining_micros()),
-        parts: parts(from.get_parts()?, frame)?,
+        tensors: parts(from.get_parts()?, frame)?.into(),
     })
 }
 
@@ -185,7 +210,7 @@ fn read_reply(from: wire::reply::Reader<'_>, frame: &Frame) -> Result<Reply> {
             wire::Outcome::Cancelled => Outcome::Cancelled,
         },
         rows: from.get_rows(),
-        parts: parts(from.get_parts()?, frame)?,
+        tensors: parts(from.get_parts()?, frame)?.into(),
         row_errors: errors.iter().map(row_error).collect::<Result<_>>()?,
         compute: Duration::from_micros(from.get_compute_micros()),
     })

@@ -5,24 +5,32 @@ use std::time::Duration;
 use capnp::message::{Builder, ScratchSpaceHeapAllocator};
 use skysail_schema::rpc_capnp as wire;
 
-use super::{Frame, Hello, Message, Outcome, Part, PartKind, Predict, RejectReason, Reply};
+use super::{
+    Frame, Hello, Message, Outcome, Part, PartKind, Parts, Predict, RejectReason, Reply, Tensors,
+};
 use crate::limits::TEXT_BYTES_MAX;
 use crate::payload::{Payload, PayloadBuf};
 use crate::tensor::{DataType, TensorSpec};
+use skysail_memory::pool::Pool;
 
 /// Bytes of a header built without touching the heap: enough for a predict of 8 parts.
 const SCRATCH_BYTES: usize = 1024;
 
-/// Builds frames; keeps its scratch memory between messages.
+/// Builds frames; keeps its scratch memory and the headers' between messages.
 #[derive(Debug)]
 pub struct Encoder {
     scratch: PayloadBuf,
+    headers: Pool,
 }
+
+/// Says in which payload frame a payload goes, and at which offset; `None` if there is no room.
+type Place<'a> = &'a mut dyn FnMut(&Payload) -> Option<(u16, u64)>;
 
 impl Default for Encoder {
     fn default() -> Self {
         Encoder {
             scratch: PayloadBuf::zeroed(SCRATCH_BYTES),
+            headers: Pool::default(),
         }
     }
 }
@@ -30,25 +38,47 @@ impl Default for Encoder {
 impl Encoder {
     /// The frame of `message`. Payloads go along by reference.
     pub fn encode(&mut self, message: &Message) -> Frame {
-        let mut frame = Frame::default();
+        let mut payloads = smallvec::SmallVec::new();
+        let mut own_frame = |payload: &Payload| {
+            payloads.push(payload.clone());
+            Some((payloads.len() as u16 - 1, 0))
+        };
+        let header = self.header(message, &mut own_frame);
+        let header = header.expect("every payload has a frame");
+        Frame { header, payloads }
+    }
+
+    /// The header of `message` whose payloads share one payload frame, at the offsets that
+    /// `place` says; `None` if it has no room for one of them.
+    pub fn encode_placed(
+        &mut self,
+        message: &Message,
+        mut place: impl FnMut(&Payload) -> Option<usize>,
+    ) -> Option<Payload> {
+        self.header(message, &mut |payload| {
+            place(payload).map(|offset| (0, offset as u64))
+        })
+    }
+
+    fn header(&mut self, message: &Message, place: Place<'_>) -> Option<Payload> {
         let mut allocator = ScratchSpaceHeapAllocator::new(self.scratch.as_bytes_mut());
         let mut builder = Builder::new(&mut allocator);
-        write(builder.init_root(), message, &mut frame);
-        frame.header = framed(&builder);
-        frame
+        write(builder.init_root(), message, place)?;
+        Some(framed(&builder, &mut self.headers))
     }
 }
 
 /// The segments of `builder` in the standard framing, copied once.
-fn framed<A: capnp::message::Allocator>(builder: &Builder<A>) -> Payload {
-    let words = capnp::serialize::compute_serialized_size_in_words(builder);
-    let mut header = PayloadBuf::zeroed(8 * words);
-    capnp::serialize::write_message(header.as_bytes_mut(), builder)
+fn framed<A: capnp::message::Allocator>(builder: &Builder<A>, headers: &mut Pool) -> Payload {
+    let bytes = 8 * capnp::serialize::compute_serialized_size_in_words(builder);
+    let mut header = headers.take(bytes);
+    capnp::serialize::write_message(&mut header.spare_mut::<u8>(bytes)[..bytes], builder)
         .expect("the buffer has the size of the message");
+    header.advance::<u8>(bytes);
     header.freeze()
 }
 
-fn write(to: wire::message::Builder<'_>, message: &Message, frame: &mut Frame) {
+fn write(to: wire::message::Builder<'_>, message: &Message, place: Place<'_>) -> Option<()> {
     match message {
         Message::Hello(hello) => write_hello(to.init_hello(), hello),
         Message::Welcome(welcome) => {
@@ -57,20 +87,30 @@ fn write(to: wire::message::Builder<'_>, message: &Message, frame: &mut Frame) {
             to.set_replica(welcome.replica);
             to.set_heartbeat_micros(micros(welcome.heartbeat));
             to.set_silence_micros(micros(welcome.silence));
+            if let Some(offer) = &welcome.offer {
+                to.set_socket(&offer.socket);
+                to.set_nonce(&offer.nonce);
+            }
         }
         Message::Reject(reject) => {
             let mut to = to.init_reject();
             to.set_reason(reason(reject.reason));
             to.set_detail(shortened(&reject.detail));
         }
-        Message::Predict(predict) => write_predict(to.init_predict(), predict, frame),
-        Message::Reply(reply) => write_reply(to.init_reply(), reply, frame),
+        Message::Predict(predict) => write_predict(to.init_predict(), predict, place)?,
+        Message::Reply(reply) => write_reply(to.init_reply(), reply, place)?,
         Message::Cancel(batch) => to.init_cancel().set_batch(batch.0),
         Message::Heartbeat { batches_done } => {
             to.init_heartbeat().set_batches_done(*batches_done);
         }
         Message::Drain { detail } => to.init_drain().set_detail(shortened(detail)),
+        Message::Path { shared, detail } => {
+            let mut to = to.init_path();
+            to.set_shared(*shared);
+            to.set_detail(shortened(detail));
+        }
     }
+    Some(())
 }
 
 fn write_hello(mut to: wire::hello::Builder<'_>, hello: &Hello) {
@@ -91,6 +131,8 @@ fn write_hello(mut to: wire::hello::Builder<'_>, hello: &Hello) {
     to.set_slots(hello.slots);
     to.set_token(&hello.token);
     to.set_pid(hello.pid);
+    to.set_host(&hello.host);
+    to.set_spin_micros(u32::try_from(hello.spin.as_micros()).unwrap_or(u32::MAX));
 }
 
 fn write_specs(
@@ -108,14 +150,20 @@ fn write_specs(
     }
 }
 
-fn write_predict(mut to: wire::predict::Builder<'_>, predict: &Predict, frame: &mut Frame) {
+fn write_predict(
+    mut to: wire::predict::Builder<'_>,
+    predict: &Predict,
+    place: Place<'_>,
+) -> Option<()> {
     to.set_batch(predict.batch.0);
     to.set_rows(predict.rows);
     to.set_remaining_micros(micros(predict.remaining));
-    write_parts(to.init_parts(count(&predict.parts)), &predict.parts, frame);
+    with_parts(&predict.tensors, |parts| {
+        write_parts(to.init_parts(count(parts)), parts, place)
+    })
 }
 
-fn write_reply(mut to: wire::reply::Builder<'_>, reply: &Reply, frame: &mut Frame) {
+fn write_reply(mut to: wire::reply::Builder<'_>, reply: &Reply, place: Place<'_>) -> Option<()> {
     to.set_batch(reply.batch.0);
     to.set_rows(reply.rows);
     to.set_compute_micros(micros(reply.compute));
@@ -133,16 +181,28 @@ fn write_reply(mut to: wire::reply::Builder<'_>, reply: &Reply, frame: &mut Fram
         to.set_row(error.row);
         to.set_error(shortened(&error.error));
     }
-    write_parts(to.init_parts(count(&reply.parts)), &reply.parts, frame);
+    with_parts(&reply.tensors, |parts| {
+        write_parts(to.init_parts(count(parts)), parts, place)
+    })
 }
 
-/// One payload frame a part.
+fn with_parts<T>(tensors: &Tensors, write: impl FnOnce(&[Part]) -> T) -> T {
+    match tensors {
+        Tensors::Parts(parts) => write(parts),
+        other => {
+            let parts: Parts = other.clone().into_parts();
+            write(&parts)
+        }
+    }
+}
+
 fn write_parts(
     mut to: capnp::struct_list::Builder<'_, wire::part::Owned>,
     parts: &[Part],
-    frame: &mut Frame,
-) {
+    place: Place<'_>,
+) -> Option<()> {
     for (index, part) in (0..).zip(parts) {
+        let (frame, offset) = place(&part.payload)?;
         let mut to = to.reborrow().get(index);
         to.set_tensor(part.tensor);
         to.set_kind(match part.kind {
@@ -151,14 +211,15 @@ fn write_parts(
             PartKind::Shapes => wire::PartKind::Shapes,
         });
         to.set_data_type(data_type(part.datatype));
-        to.set_frame(index as u16);
+        to.set_frame(frame);
+        to.set_offset(offset);
         to.set_bytes(part.payload.len() as u64);
         let mut shape = to.init_shape(count(&part.shape));
         (0..)
             .zip(&part.shape)
             .for_each(|(index, dim)| shape.set(index, *dim));
-        frame.payloads.push(part.payload.clone());
     }
+    Some(())
 }
 
 fn count<T>(items: &[T]) -> u32 {

@@ -23,6 +23,8 @@ fn hello() -> Hello {
         slots: 2,
         token: vec![1, 2, 3],
         pid: 99,
+        host: "a-host".into(),
+        spin: Duration::from_micros(50),
     }
 }
 
@@ -50,7 +52,15 @@ fn every_message_survives_the_wire() {
             replica: 1 << 60,
             heartbeat: limits::HEARTBEAT,
             silence: limits::SILENCE,
+            offer: Some(Offer {
+                socket: "rpc.sock.shm".into(),
+                nonce: [7; NONCE_BYTES],
+            }),
         }),
+        Message::Path {
+            shared: true,
+            detail: "why".into(),
+        },
         Message::Reject(Reject {
             reason: RejectReason::WrongSchema,
             detail: "x".into(),
@@ -59,13 +69,15 @@ fn every_message_survives_the_wire() {
             batch: BatchId(7),
             rows: 2,
             remaining: Duration::from_micros(19_500),
-            parts: smallvec::smallvec![part(Payload::copy_from_slice(&[1; 24]))],
+            tensors: [part(Payload::copy_from_slice(&[1; 24]))]
+                .into_iter()
+                .collect(),
         }),
         Message::Reply(Reply {
             batch: BatchId(7),
             outcome: Outcome::Failed { error: "no".into() },
             rows: 2,
-            parts: Parts::new(),
+            tensors: Tensors::default(),
             row_errors: vec![RowError {
                 row: 1,
                 error: "NaN".into(),
@@ -95,12 +107,15 @@ fn payloads_travel_by_reference() {
         batch: BatchId(1),
         rows: 1,
         remaining: Duration::ZERO,
-        parts: smallvec::smallvec![part(payload)],
+        tensors: [part(payload)].into_iter().collect(),
     };
     let Message::Predict(back) = roundtrip(&Message::Predict(predict)) else {
         panic!("a predict")
     };
-    assert_eq!(back.parts[0].payload.as_bytes().as_ptr(), base);
+    assert_eq!(
+        back.tensors.into_parts()[0].payload.as_bytes().as_ptr(),
+        base
+    );
 }
 
 /// Each limit, one past it.
@@ -149,7 +164,9 @@ fn refuses_a_part_outside_its_frame() {
         batch: BatchId(1),
         rows: 1,
         remaining: Duration::ZERO,
-        parts: smallvec::smallvec![part(Payload::copy_from_slice(&[0; 24]))],
+        tensors: [part(Payload::copy_from_slice(&[0; 24]))]
+            .into_iter()
+            .collect(),
     };
     let mut frame = Encoder::default().encode(&Message::Predict(predict));
     frame.payloads[0] = Payload::copy_from_slice(&[0; 16]);

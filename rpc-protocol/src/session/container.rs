@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Liveness, SessionError, Timing};
+use super::{Liveness, SessionError, Timing, columns_of};
 use crate::message::{
-    BatchId, Hello, Message, Outcome, Part, Predict, Reject, Reply, RowError, Welcome,
+    BatchId, Hello, Message, Outcome, Predict, Reject, Reply, RowError, Tensors, Welcome,
 };
-use crate::tensor::{Column, Schema, columns_from_parts};
+use crate::tensor::{Columns, Schema};
 
 /// A container's session with one front end.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub struct ContainerSession {
     max_batch: u32,
     slots: u16,
     last_batch: BatchId,
+    last_shared_batch: BatchId,
     in_hand: u16,
     batches_done: u64,
 }
@@ -59,7 +60,7 @@ pub struct Job {
     /// On this side's clock.
     pub deadline: Instant,
     /// The input tensors, in schema order.
-    pub columns: Vec<Column>,
+    pub columns: Columns,
 }
 
 impl ContainerSession {
@@ -73,6 +74,7 @@ impl ContainerSession {
             max_batch: hello.max_batch,
             slots: hello.slots,
             last_batch: BatchId(0),
+            last_shared_batch: BatchId(0),
             in_hand: 0,
             batches_done: 0,
         };
@@ -98,7 +100,7 @@ impl ContainerSession {
                 Ok(ContainerEvent::Welcome(welcome))
             }
             (Phase::Serving | Phase::Leaving, Message::Predict(predict)) => {
-                self.on_predict(now, &predict).map(ContainerEvent::Job)
+                self.on_predict(now, predict).map(ContainerEvent::Job)
             }
             (Phase::Serving | Phase::Leaving, Message::Cancel(batch)) => {
                 Ok(ContainerEvent::Cancel(batch))
@@ -128,14 +130,10 @@ impl ContainerSession {
         &mut self,
         now: Instant,
         job: &Job,
-        outputs: &[Column],
+        outputs: Columns,
         row_errors: Vec<RowError>,
         compute: Duration,
     ) -> Message {
-        let parts = (0..)
-            .zip(outputs)
-            .flat_map(|(index, column)| column.parts(index))
-            .collect();
         let rows = u32::try_from(job.rows).unwrap_or(u32::MAX);
         self.finish(
             now,
@@ -143,7 +141,7 @@ impl ContainerSession {
                 batch: job.batch,
                 outcome: Outcome::Ok,
                 rows,
-                parts,
+                tensors: Tensors::Columns(outputs),
                 row_errors,
                 compute,
             },
@@ -158,14 +156,13 @@ impl ContainerSession {
         outcome: Outcome,
         compute: Duration,
     ) -> Message {
-        let parts = std::iter::empty::<Part>().collect();
         self.finish(
             now,
             Reply {
                 batch,
                 outcome,
                 rows: 0,
-                parts,
+                tensors: Tensors::default(),
                 row_errors: Vec::new(),
                 compute,
             },
@@ -213,9 +210,14 @@ impl ContainerSession {
         }))
     }
 
-    fn on_predict(&mut self, now: Instant, predict: &Predict) -> Result<Job, SessionError> {
+    fn on_predict(&mut self, now: Instant, predict: Predict) -> Result<Job, SessionError> {
         let batch = predict.batch;
-        if batch <= self.last_batch {
+        // PROTOCOL 5.2: on each of the two paths.
+        let last = match predict.tensors {
+            Tensors::Parts(_) => &mut self.last_batch,
+            _ => &mut self.last_shared_batch,
+        };
+        if batch <= std::mem::replace(last, batch.max(*last)) {
             return Err(SessionError::BatchOrder(batch));
         }
         if predict.rows == 0 || predict.rows > self.max_batch {
@@ -233,9 +235,8 @@ impl ContainerSession {
             });
         }
         let rows = predict.rows as usize;
-        let columns = columns_from_parts(&self.schema.inputs, rows, &predict.parts)
+        let columns = columns_of(predict.tensors, &self.schema.inputs, rows)
             .map_err(|source| SessionError::Column { batch, source })?;
-        self.last_batch = batch;
         self.in_hand += 1;
         let deadline = now
             .checked_add(predict.remaining)

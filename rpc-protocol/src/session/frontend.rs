@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Liveness, SessionError, Timing};
+use super::{Liveness, SessionError, Timing, columns_of};
 use crate::message::{
-    BatchId, Hello, Message, Outcome, Part, Predict, Reject, RejectReason, Reply, RowError, Welcome,
+    BatchId, Hello, Message, Offer, Outcome, Predict, Reject, RejectReason, Reply, RowError,
+    Tensors, Welcome,
 };
-use crate::tensor::{Column, Schema, columns_from_parts};
+use crate::tensor::{Columns, Schema};
 use crate::{PROTOCOL, limits};
 
 /// One container's session.
@@ -19,6 +20,8 @@ pub struct FrontendSession {
     terms: Terms,
     in_flight: VecDeque<InFlight>,
     next_batch: u64,
+    /// An offer of shared memory is not answered yet.
+    offered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,13 @@ pub enum FrontendEvent {
         /// Why.
         detail: String,
     },
+    /// How batches travel from here on.
+    Path {
+        /// Through shared memory.
+        shared: bool,
+        /// Why not, if not.
+        detail: String,
+    },
     /// Nothing but a sign of life.
     Alive,
 }
@@ -91,7 +101,7 @@ pub enum BatchResult {
     /// Output tensors of all rows, in schema order, and the rows that failed.
     Ok {
         /// One a tensor.
-        columns: Vec<Column>,
+        columns: Columns,
         /// Ascending by row; such a row's outputs mean nothing.
         row_errors: Vec<RowError>,
     },
@@ -114,6 +124,7 @@ impl FrontendSession {
             terms: Terms::default(),
             in_flight: VecDeque::new(),
             next_batch: 1,
+            offered: false,
         }
     }
 
@@ -139,6 +150,12 @@ impl FrontendSession {
             (Phase::Serving | Phase::Draining, Message::Drain { detail }) => {
                 self.phase = Phase::Draining;
                 Ok(FrontendEvent::Drain { detail })
+            }
+            // PROTOCOL 9.6
+            (Phase::Serving | Phase::Draining, Message::Path { shared, detail })
+                if std::mem::take(&mut self.offered) =>
+            {
+                Ok(FrontendEvent::Path { shared, detail })
             }
             (phase, message) => Err(SessionError::Unexpected {
                 message: message.name(),
@@ -185,15 +202,18 @@ impl FrontendSession {
         }
     }
 
-    /// Accepts the hello as `replica`; returns the welcome to send.
+    /// Accepts the hello as `replica`, perhaps with an offer of shared memory; returns the
+    /// welcome to send.
     pub fn accept(
         &mut self,
         now: Instant,
         hello: &Hello,
         schema: Arc<Schema>,
         replica: u64,
+        offer: Option<Offer>,
     ) -> Message {
         debug_assert_eq!(self.phase, Phase::Deciding);
+        self.offered = offer.is_some();
         self.phase = Phase::Serving;
         self.liveness.sent = now;
         self.terms = Terms {
@@ -206,6 +226,7 @@ impl FrontendSession {
             replica,
             heartbeat: self.liveness.timing.heartbeat,
             silence: self.liveness.timing.silence,
+            offer,
         })
     }
 
@@ -236,7 +257,7 @@ impl FrontendSession {
         now: Instant,
         rows: u32,
         remaining: Duration,
-        parts: impl IntoIterator<Item = Part>,
+        tensors: impl Into<Tensors>,
     ) -> (BatchId, Message) {
         assert!(self.has_free_slot(), "a batch needs a free slot");
         assert!(
@@ -254,14 +275,14 @@ impl FrontendSession {
             patience,
             cancelled: false,
         });
-        let parts = parts.into_iter().collect();
+        let tensors = tensors.into();
         (
             batch,
             Message::Predict(Predict {
                 batch,
                 rows,
                 remaining,
-                parts,
+                tensors,
             }),
         )
     }
@@ -375,7 +396,7 @@ impl FrontendSession {
                     return Err(SessionError::RowErrors(batch));
                 }
                 let specs = &self.terms.schema.outputs;
-                let columns = columns_from_parts(specs, expected as usize, &reply.parts)
+                let columns = columns_of(reply.tensors, specs, expected as usize)
                     .map_err(|source| SessionError::Column { batch, source })?;
                 Ok(BatchResult::Ok {
                     columns,

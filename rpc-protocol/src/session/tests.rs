@@ -26,6 +26,8 @@ fn hello(slots: u16) -> Hello {
         slots,
         token: vec![],
         pid: 0,
+        host: String::new(),
+        spin: Duration::ZERO,
     }
 }
 
@@ -45,7 +47,7 @@ impl Pair {
         let FrontendEvent::Hello(hello) = event else {
             panic!("a hello, not {event:?}")
         };
-        let welcome = frontend.accept(now, &hello, Arc::new(hello.schema.clone()), 7);
+        let welcome = frontend.accept(now, &hello, Arc::new(hello.schema.clone()), 7, None);
         let event = container.on_message(now, welcome).expect("a welcome");
         assert!(matches!(event, ContainerEvent::Welcome(welcome) if welcome.replica == 7));
         Pair {
@@ -64,7 +66,7 @@ impl Pair {
             self.now,
             rows as u32,
             Duration::from_millis(20),
-            column.parts(0),
+            column.parts(0).collect::<Tensors>(),
         )
     }
 
@@ -82,8 +84,13 @@ impl Pair {
     fn answer(&mut self, job: &Job) -> Message {
         let mut builder = ColumnBuilder::new(&hello(1).schema.outputs[0], job.rows);
         (0..job.rows).for_each(|_| builder.push(&Cell::fixed(Payload::copy_from_slice(&[0; 4]))));
-        self.container
-            .reply(self.now, job, &[builder.finish()], vec![], Duration::ZERO)
+        self.container.reply(
+            self.now,
+            job,
+            [builder.finish()].into(),
+            vec![],
+            Duration::ZERO,
+        )
     }
 
     fn violation(&mut self, message: Message) -> String {
@@ -100,7 +107,7 @@ fn reply(batch: BatchId, rows: u32) -> Reply {
         batch,
         outcome,
         rows,
-        parts: Default::default(),
+        tensors: Default::default(),
         row_errors: vec![],
         compute,
     }

@@ -4,6 +4,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::{ColumnError, DataType, Dims, TensorSpec};
 use crate::payload::{Payload, PayloadBuf};
+use skysail_memory::copies::{self, Copied};
 
 /// One row of one tensor, shared by reference.
 ///
@@ -115,9 +116,19 @@ impl Cell {
         size_of::<Cell>() + self.data.len() + 4 * (self.variable.len() + self.ends.len())
     }
 
+    /// The same row, held outside of any row log: copied if it lies in one.
+    #[must_use]
+    pub fn without_row(&self, why: Copied) -> Cell {
+        Cell {
+            data: self.data.without_row(why),
+            ..self.clone()
+        }
+    }
+
     /// A cell that keeps no more memory alive than its own row.
     #[must_use]
     pub fn detached(&self) -> Cell {
+        copies::record(Copied::CacheEntry, self.data.len());
         Cell {
             data: Payload::copy_from_slice(self.data.as_bytes()),
             ..self.clone()

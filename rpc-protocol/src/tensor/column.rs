@@ -20,9 +20,11 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use super::cell::check_bool;
-use super::{Cell, DataType, Dims, Element, TensorSpec};
+use super::{Cell, DataType, Dims, Element, Schema, TensorSpec};
 use crate::message::{Part, PartKind};
 use crate::payload::{Payload, PayloadBuf};
+use skysail_memory::rows::RowRanges;
+use std::sync::Arc;
 
 /// Why bytes are not rows of a tensor.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -72,6 +74,34 @@ pub enum ColumnError {
     TooLong,
 }
 
+/// The tensors of a batch, in the order of the schema.
+pub type Columns = SmallVec<[Column; 1]>;
+
+/// The rows of a batch in a row log, and what they are rows of.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// Whose inputs they are; every tensor has rows of one size.
+    pub schema: Arc<Schema>,
+    /// Where they lie.
+    pub ranges: RowRanges,
+}
+
+impl Rows {
+    /// Dense tensors: in place if the rows are one range, else copied.
+    #[must_use]
+    pub fn into_columns(self) -> Columns {
+        let rows = self.ranges.rows();
+        let payloads = self.ranges.into_payloads();
+        let column = |(spec, data): (&TensorSpec, Payload)| Column::unchecked(spec, rows, data);
+        self.schema
+            .inputs
+            .iter()
+            .zip(payloads)
+            .map(column)
+            .collect()
+    }
+}
+
 /// One tensor of a batch.
 #[derive(Clone, Debug)]
 pub struct Column {
@@ -94,6 +124,31 @@ fn parts_of(spec: &TensorSpec) -> (bool, bool) {
 }
 
 impl Column {
+    /// A tensor whose rows are all alike.
+    ///
+    /// # Errors
+    /// If rows of `spec` may differ, or `data` is not `rows` of them.
+    pub fn of_rows(spec: &TensorSpec, rows: usize, data: Payload) -> Result<Column, ColumnError> {
+        if spec.row_bytes().is_none() {
+            return Err(ColumnError::Shape {
+                tensor: spec.name.clone(),
+            });
+        }
+        let column = Column::unchecked(spec, rows, data);
+        column.check(spec).map(|()| column)
+    }
+
+    fn unchecked(spec: &TensorSpec, rows: usize, data: Payload) -> Column {
+        Column {
+            datatype: spec.datatype,
+            dims: spec.dims.clone(),
+            rows,
+            data,
+            offsets: None,
+            shapes: None,
+        }
+    }
+
     /// Rows in the batch.
     #[must_use]
     pub fn rows(&self) -> usize {
@@ -104,6 +159,12 @@ impl Column {
     #[must_use]
     pub fn datatype(&self) -> DataType {
         self.datatype
+    }
+
+    /// Whether the data alone tells all: rows are all alike, of a fixed width.
+    #[must_use]
+    pub fn is_of_fixed_rows(&self) -> bool {
+        self.offsets.is_none() && self.shapes.is_none() && self.datatype.width().is_some()
     }
 
     /// Dimensions of a row, -1 where rows may differ.
@@ -398,7 +459,7 @@ pub fn columns_from_parts(
     specs: &[TensorSpec],
     rows: usize,
     parts: &[Part],
-) -> Result<Vec<Column>, ColumnError> {
+) -> Result<Columns, ColumnError> {
     if let Some(part) = parts
         .iter()
         .find(|part| usize::from(part.tensor) >= specs.len())

@@ -3,6 +3,7 @@
 //! Frames move through bounded channels; payloads are shared, not copied.
 
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
@@ -152,6 +153,18 @@ impl Link for MemoryLink {
             Err(blocking::RecvTimeoutError::Timeout) => Ok(None),
             Err(blocking::RecvTimeoutError::Disconnected) => Err(Closed),
         }
+    }
+
+    fn recv_beside(
+        &mut self,
+        until: Instant,
+        _bell: BorrowedFd<'_>,
+    ) -> Result<Option<Frame>, Closed> {
+        self.recv(until)
+    }
+
+    fn hears_bells(&self) -> bool {
+        false
     }
 }
 

@@ -29,7 +29,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -321,6 +321,28 @@ impl Link for ZmqLink {
     }
 
     fn recv(&mut self, until: Instant) -> Result<Option<Frame>, Closed> {
+        self.wait(until, None)
+    }
+
+    fn recv_beside(
+        &mut self,
+        until: Instant,
+        bell: BorrowedFd<'_>,
+    ) -> Result<Option<Frame>, Closed> {
+        self.wait(until, Some(bell))
+    }
+
+    fn hears_bells(&self) -> bool {
+        true
+    }
+}
+
+impl ZmqLink {
+    fn wait(
+        &mut self,
+        until: Instant,
+        bell: Option<BorrowedFd<'_>>,
+    ) -> Result<Option<Frame>, Closed> {
         loop {
             self.closed |= std::iter::from_fn(|| next_event(&self.monitor)).count() > 0;
             if let Some((frame, _)) = receive_frame(&self.socket) {
@@ -333,13 +355,14 @@ impl Link for ZmqLink {
             if wait.is_zero() {
                 return Ok(None);
             }
-            let mut items = [
-                self.socket.as_poll_item(zmq::POLLIN),
-                self.monitor.as_poll_item(zmq::POLLIN),
-            ];
+            let mut items: SmallVec<[zmq::PollItem<'_>; 3]> = SmallVec::new();
+            items.push(self.socket.as_poll_item(zmq::POLLIN));
+            items.push(self.monitor.as_poll_item(zmq::POLLIN));
+            items.extend(bell.map(|bell| zmq::PollItem::from_fd(bell.as_raw_fd(), zmq::POLLIN)));
             // Rounded up, so that a wait of less than a millisecond does not spin.
             let wait_ms = i64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
             match zmq::poll(&mut items, wait_ms) {
+                Ok(_) if items.get(2).is_some_and(|bell| bell.is_readable()) => return Ok(None),
                 Ok(_) => {}
                 Err(zmq::Error::EINTR) => return Ok(None),
                 Err(_) => return Err(Closed),
@@ -437,6 +460,9 @@ fn receive_frame(socket: &zmq::Socket) -> Option<(Frame, Sender)> {
 }
 
 struct Received(zmq::Message);
+
+// SAFETY: a received message is only read, and libzmq frees it from any thread.
+unsafe impl Sync for Received {}
 
 impl AsRef<[u8]> for Received {
     fn as_ref(&self) -> &[u8] {

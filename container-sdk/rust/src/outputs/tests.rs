@@ -11,7 +11,7 @@ fn outputs(rows: usize) -> Outputs {
         .output("v", "f64[-1,2]")
         .output("s", "string");
     let (schema, _) = signature.build().expect("valid");
-    Outputs::new(rows, Arc::new(schema)).expect("small")
+    Outputs::new(rows, Arc::new(schema), None).expect("small")
 }
 
 fn error<T: std::fmt::Debug>(result: Result<T>) -> String {
@@ -36,7 +36,7 @@ fn gives_what_was_written_in_place_and_pushed() {
     out.push::<f64>("v", &[]).expect("no pairs");
     out.push_str("s", "é").expect("a text");
     out.push_str("s", "").expect("a text");
-    let (columns, failed) = out.finish().expect("complete");
+    let (columns, failed, _) = out.finish().expect("complete");
     assert_eq!(columns[0].as_slice(), Some(&[1.0_f32, 2.0, 3.0, 4.0][..]));
     assert_eq!(columns[1].row_ranges().collect::<Vec<_>>(), [0..4, 4..4]);
     assert_eq!(
@@ -51,7 +51,7 @@ fn sends_the_buffer_that_was_written() {
     let mut out = outputs(1);
     let written = out.f32_mut("y").expect("floats").as_ptr();
     fill(&mut out, 1);
-    let (columns, _) = out.finish().expect("complete");
+    let (columns, _, _) = out.finish().expect("complete");
     assert_eq!(columns[0].data().as_bytes().as_ptr(), written.cast());
 }
 
@@ -88,7 +88,7 @@ fn a_failed_row_takes_no_push_and_costs_no_other() {
         out.fail_row(row as usize, format!("row {row} is bad"));
         out.fail_row(row as usize, "told twice");
     }
-    let (columns, failed) = out.finish().expect("complete");
+    let (columns, failed, _) = out.finish().expect("complete");
     let errors: Vec<_> = failed.iter().map(|e| (e.row, e.error.as_str())).collect();
     assert_eq!(errors, [(1, "row 1 is bad"), (3, "row 3 is bad")]);
     assert_eq!(
@@ -141,7 +141,7 @@ fn refuses_more_bytes_than_a_message_before_it_allocates_them() {
         .input("x", "f32")
         .output("y", "f32[1000000]");
     let (schema, _) = signature.build().expect("valid");
-    let wrong = Outputs::new(1000, Arc::new(schema)).map(drop);
+    let wrong = Outputs::new(1000, Arc::new(schema), None).map(drop);
     assert_eq!(
         error(wrong),
         "the outputs have 4000000000 bytes, at most 67043328 allowed"

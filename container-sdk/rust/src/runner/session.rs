@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use skysail_rpc::message::{BatchId, Frame, Hello, Message, Outcome};
-use skysail_rpc::session::{ContainerEvent, ContainerSession, Job, SessionError};
+use skysail_rpc::channel::{ContainerChannel, Received, Room};
+use skysail_rpc::message::{BatchId, Hello, Message, Outcome};
+use skysail_rpc::session::{ContainerEvent, ContainerSession, Job};
 use skysail_rpc::transport::Link;
 
 use super::{Lost, Runner, SessionEnd};
@@ -23,10 +24,10 @@ type Result<T> = std::result::Result<T, Lost>;
 /// A session in progress.
 pub(super) struct Conversation<'a, M, L> {
     runner: &'a mut Runner<M>,
-    link: &'a mut L,
+    channel: ContainerChannel<'a, L>,
     session: ContainerSession,
     hello: Option<Message>,
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<(Job, Option<Room>)>,
     welcomed: Option<Instant>,
     replied: Option<Instant>,
     leaving: Option<Instant>,
@@ -34,11 +35,15 @@ pub(super) struct Conversation<'a, M, L> {
 }
 
 impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
-    pub(super) fn open(runner: &'a mut Runner<M>, link: &'a mut L, hello: Hello) -> Self {
+    pub(super) fn open(
+        runner: &'a mut Runner<M>,
+        channel: ContainerChannel<'a, L>,
+        hello: Hello,
+    ) -> Self {
         let (session, hello) = ContainerSession::open(Instant::now(), runner.timing, hello);
         Conversation {
             runner,
-            link,
+            channel,
             session,
             hello: Some(hello),
             jobs: VecDeque::new(),
@@ -66,7 +71,7 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
 
     fn converse(&mut self) -> Result<SessionEnd> {
         if let Some(hello) = self.hello.take() {
-            self.send(&hello)?;
+            self.send(hello)?;
         }
         let mut taken = 0;
         loop {
@@ -74,8 +79,8 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
             if let Some(end) = self.end(Instant::now()) {
                 return Ok(end);
             }
-            if let Some(frame) = self.link.recv(self.wait_until())? {
-                if let Some(end) = self.on_frame(&frame)? {
+            if let Some(received) = self.receive()? {
+                if let Some(end) = self.on_message(received)? {
                     return Ok(end);
                 }
                 taken += 1;
@@ -85,23 +90,37 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
             }
             taken = 0;
             match self.jobs.pop_front() {
-                Some(job) => self.answer(job)?,
+                Some((job, room)) => self.answer(job, room)?,
                 None => self.on_timer()?,
             }
         }
     }
 
+    /// What has come; waits only if nothing is in hand.
+    fn receive(&mut self) -> Result<Option<Received>> {
+        if self.jobs.is_empty() {
+            return Ok(self.channel.recv(self.wait_until())?);
+        }
+        // A cancel matters to a batch that waits behind another.
+        let look_at_link = self.jobs.len() > 1 || !self.channel.is_shared();
+        Ok(self.channel.try_recv(look_at_link)?)
+    }
+
     /// Takes a message; an end if it was the last of the session.
-    fn on_frame(&mut self, frame: &Frame) -> Result<Option<SessionEnd>> {
-        let message = Message::decode(frame).map_err(SessionError::from)?;
+    fn on_message(&mut self, (message, room): Received) -> Result<Option<SessionEnd>> {
         let now = Instant::now();
         match self.session.on_message(now, message)? {
             ContainerEvent::Welcome(welcome) => {
                 self.welcomed = Some(now);
                 self.runner.serving(welcome.replica);
+                if let Some(offer) = &welcome.offer {
+                    let path = self.channel.accept(offer, self.runner.worker.schema());
+                    self.runner.path(&path);
+                    self.send(path)?;
+                }
             }
             ContainerEvent::Rejected(reject) => return Ok(Some(SessionEnd::Rejected(reject))),
-            ContainerEvent::Job(job) => self.jobs.push_back(job),
+            ContainerEvent::Job(job) => self.jobs.push_back((job, room)),
             ContainerEvent::Cancel(batch) => self.cancel(batch)?,
             ContainerEvent::Drain { detail } => {
                 // The second one: the front end has everything. PROTOCOL 7
@@ -114,7 +133,7 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
     }
 
     /// Computes a batch, unless nobody waits for it any longer.
-    fn answer(&mut self, mut job: Job) -> Result<()> {
+    fn answer(&mut self, mut job: Job, room: Option<Room>) -> Result<()> {
         let begin = Instant::now();
         if begin >= job.deadline {
             let error = "the deadline passed before the batch began".to_owned();
@@ -124,15 +143,15 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
         match self
             .runner
             .worker
-            .predict(job.rows, columns, Some(job.deadline))
+            .predict(job.rows, columns, Some(job.deadline), room)
         {
-            Ok(answer) => {
+            Ok((answer, room)) => {
                 let (now, errors) = (Instant::now(), answer.row_errors);
                 let reply = self
                     .session
-                    .reply(now, &job, &answer.columns, errors, answer.compute);
+                    .reply(now, &job, answer.columns, errors, answer.compute);
                 self.replied = Some(now);
-                self.send(&reply)
+                Ok(self.channel.send(reply, room)?)
             }
             Err(error) => {
                 tracing::debug!(
@@ -148,7 +167,7 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
 
     /// A batch that has not begun is taken back; of any other the reply is on its way.
     fn cancel(&mut self, batch: BatchId) -> Result<()> {
-        let Some(at) = self.jobs.iter().position(|job| job.batch == batch) else {
+        let Some(at) = self.jobs.iter().position(|(job, _)| job.batch == batch) else {
             return Ok(());
         };
         self.jobs.remove(at);
@@ -159,12 +178,12 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
         let now = Instant::now();
         let reply = self.session.reply_without(now, batch, outcome, took);
         self.replied = Some(now);
-        self.send(&reply)
+        self.send(reply)
     }
 
     fn on_timer(&mut self) -> Result<()> {
         match self.session.on_timer(Instant::now())? {
-            Some(message) => self.send(&message),
+            Some(message) => self.send(message),
             None => Ok(()),
         }
     }
@@ -181,7 +200,7 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
         }
         tracing::info!("leaving the front end");
         let drain = self.session.leave(now, "the container was asked to stop");
-        self.send(&drain)
+        self.send(drain)
     }
 
     fn end(&self, now: Instant) -> Option<SessionEnd> {
@@ -203,11 +222,8 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
         }
     }
 
-    /// Not at all while a batch waits.
+    /// Until when to wait for a message.
     fn wait_until(&self) -> Instant {
-        if !self.jobs.is_empty() {
-            return Instant::now();
-        }
         let linger = self.linger_until().filter(|_| self.drain.is_some());
         let ends = self.leaving.into_iter().chain(linger);
         ends.fold(self.session.next_timer(), Instant::min)
@@ -217,8 +233,7 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
         self.replied.map(|replied| replied + LINGER)
     }
 
-    fn send(&mut self, message: &Message) -> Result<()> {
-        let frame = self.runner.encoder.encode(message);
-        Ok(self.link.send(&frame)?)
+    fn send(&mut self, message: Message) -> Result<()> {
+        Ok(self.channel.send(message, None)?)
     }
 }

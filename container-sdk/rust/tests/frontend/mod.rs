@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skysail_container::ColumnBuilder;
-use skysail_rpc::message::{BatchId, Encoder, Hello, Message, Reject};
+use skysail_rpc::message::{BatchId, Encoder, Hello, Message, Reject, Tensors};
 use skysail_rpc::session::{BatchResult, FrontendEvent, FrontendSession, Timing};
 use skysail_rpc::transport::memory::{self, MemoryConnector, MemoryListener};
 use skysail_rpc::transport::{Incoming, Listener, PeerId};
@@ -48,7 +48,7 @@ impl Frontend {
     pub(crate) fn welcome(&mut self) {
         let hello = self.next_hello();
         let schema = Arc::new(hello.schema.clone());
-        let welcome = self.session.accept(Instant::now(), &hello, schema, 7);
+        let welcome = self.session.accept(Instant::now(), &hello, schema, 7, None);
         self.hello = Some(hello);
         self.say(&welcome);
     }
@@ -69,9 +69,12 @@ impl Frontend {
         let mut builder = ColumnBuilder::new(&hello.schema.inputs[0], texts.len());
         texts.iter().for_each(|text| builder.push(&(*text).into()));
         let (column, rows) = (builder.finish(), texts.len() as u32);
-        let (batch, message) =
-            self.session
-                .predict(Instant::now(), rows, remaining, column.parts(0));
+        let (batch, message) = self.session.predict(
+            Instant::now(),
+            rows,
+            remaining,
+            Tensors::Columns([column].into()),
+        );
         self.say(&message);
         batch
     }

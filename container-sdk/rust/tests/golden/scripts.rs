@@ -140,7 +140,7 @@ fn outcomes() -> Vec<Script> {
         ("expired-batch", "5.8", "golden-picky", {
             let expired = Send(frame(&Message::Predict(expired)));
             let computed = Reply {
-                parts: x(&[8]),
+                tensors: x(&[8]).into(),
                 outcome: Outcome::Ok,
                 rows: 1,
                 ..cancelled(1)
@@ -149,7 +149,7 @@ fn outcomes() -> Vec<Script> {
         }),
         ("cancel-a-queued-batch", "5.7", "golden-slow", {
             let late = Reply {
-                parts: ms(5),
+                tensors: ms(5).into(),
                 outcome: Outcome::Ok,
                 rows: 1,
                 ..cancelled(2)
@@ -227,6 +227,7 @@ fn welcome(heartbeat: Duration) -> Line {
         replica: 7,
         heartbeat,
         silence: 3 * SOON,
+        offer: None,
     };
     Send(frame(&Message::Welcome(welcome)))
 }
@@ -246,7 +247,7 @@ fn message(batch: u64, rows: u32, parts: Parts) -> Predict {
         batch: BatchId(batch),
         rows,
         remaining: SOON,
-        parts,
+        tensors: parts.into(),
     }
 }
 
@@ -266,7 +267,7 @@ fn cancelled(batch: u64) -> Reply {
         batch: BatchId(batch),
         outcome: Outcome::Cancelled,
         rows: 0,
-        parts: Parts::new(),
+        tensors: Parts::new().into(),
         row_errors: Vec::new(),
         compute: Duration::ZERO,
     }

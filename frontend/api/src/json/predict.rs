@@ -42,7 +42,8 @@ pub struct RowInput {
 /// Reads a predict body whose vectors are of type `kind`.
 ///
 /// `expected_elements` only saves allocations: rows of any length are returned, and the caller
-/// compares. An empty vector is a row of 0 elements.
+/// compares. An empty vector is a row of 0 elements. `row` makes the buffer that a vector of
+/// numbers is written to.
 ///
 /// # Errors
 /// If the body is not such an object, a number does not fit its element type, or a limit is
@@ -52,9 +53,10 @@ pub fn parse_predict(
     kind: InputType,
     expected_elements: Option<usize>,
     limits: &JsonLimits,
+    row: &dyn Fn() -> PayloadBuf,
 ) -> Result<PredictBody, JsonError> {
     let mut cursor = Cursor::new(body, limits);
-    let reader = VectorReader::new(kind, expected_elements, body);
+    let reader = VectorReader::new(kind, expected_elements, body, row);
     let mut members = Members {
         reader,
         input: None,
@@ -77,15 +79,15 @@ pub fn parse_predict(
 }
 
 /// The members of a body that mean something.
-struct Members {
-    reader: VectorReader,
+struct Members<'a> {
+    reader: VectorReader<'a>,
     input: Option<RowInput>,
     /// The batch, or what is wrong with its vectors.
     batch: Option<Result<Vec<RowInput>, JsonError>>,
     version: Option<String>,
 }
 
-impl Members {
+impl Members<'_> {
     fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         cursor.at += 1;
         if cursor.take(b'}') {

@@ -5,7 +5,8 @@
 //!   long enough for; a body cannot ask for more by claims.
 //!
 //! # Cost
-//! One allocation a vector if it has the expected length; else one more, after counting commas.
+//! None to allocate if the caller gives a buffer as long as the vector; else one, and one more,
+//! after counting commas, if it has not the expected length.
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -27,20 +28,27 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 const NUMBER_SHOWN_BYTES: usize = 32;
 
 /// Reads the vectors of one body.
-pub(super) struct VectorReader {
+pub(super) struct VectorReader<'a> {
     kind: InputType,
     /// Elements that the model takes, if they are fixed.
     expected: Option<usize>,
     /// Elements for which room may still be made before they were seen. A number and its comma
     /// take two bytes, so vectors of the expected length never use it up.
     credit: usize,
+    row: &'a dyn Fn() -> PayloadBuf,
 }
 
-impl VectorReader {
-    pub(super) fn new(kind: InputType, expected: Option<usize>, body: &[u8]) -> Self {
+impl<'a> VectorReader<'a> {
+    pub(super) fn new(
+        kind: InputType,
+        expected: Option<usize>,
+        body: &[u8],
+        row: &'a dyn Fn() -> PayloadBuf,
+    ) -> Self {
         VectorReader {
             kind,
             expected,
+            row,
             credit: body.len() / 2 + 1,
         }
     }
@@ -61,7 +69,7 @@ impl VectorReader {
             return Err(wrong_type(cursor, "Array"));
         }
         cursor.at += 1;
-        let mut data = PayloadBuf::default();
+        let mut data = (self.row)();
         let mut elements = 0;
         if cursor.take(b']') {
             return Ok(RowInput { data, elements });

@@ -217,6 +217,8 @@ fn connect(containers: &MemoryConnector, model: &str, version: &str) -> MemoryLi
         slots: 1,
         token: vec![],
         pid: 99,
+        host: String::new(),
+        spin: Duration::ZERO,
     };
     let mut link = containers.connect().expect("listening");
     let (_, message) = ContainerSession::open(Instant::now(), Timing::default(), hello);

@@ -4,7 +4,13 @@ use super::*;
 use crate::json::random::Random;
 
 fn parse(body: &str, kind: InputType) -> Result<PredictBody, JsonError> {
-    parse_predict(body.as_bytes(), kind, Some(3), &JsonLimits::default())
+    parse_predict(
+        body.as_bytes(),
+        kind,
+        Some(3),
+        &JsonLimits::default(),
+        &PayloadBuf::default,
+    )
 }
 
 fn floats(row: &RowInput) -> &[f32] {
@@ -175,7 +181,9 @@ fn refuses_one_more_than_each_limit_and_takes_the_limit() {
         rows_max: 2,
         string_bytes_max: 5,
     };
-    let parse = |text: &str, kind| parse_predict(text.as_bytes(), kind, None, &limits);
+    let parse = |text: &str, kind| {
+        parse_predict(text.as_bytes(), kind, None, &limits, &PayloadBuf::default)
+    };
     let pairs = [
         (
             "{\"x\":[[[1]]],\"input\":[]}",
@@ -237,7 +245,13 @@ fn payloads_stay_in_proportion_to_the_body() {
         "x".repeat(100_000)
     );
     let limits = JsonLimits::default();
-    let body = parse_predict(text.as_bytes(), InputType::Doubles, Some(1_000), &limits);
+    let body = parse_predict(
+        text.as_bytes(),
+        InputType::Doubles,
+        Some(1_000),
+        &limits,
+        &PayloadBuf::default,
+    );
     let rows = body.expect("valid").rows;
     let room: usize = rows
         .into_iter()
@@ -369,7 +383,14 @@ fn agrees_with_serde_json_about_random_bodies() {
             let text = loosen(&mut random, &body.to_string());
             let expected = Some(random.below(20) as usize);
             let limits = JsonLimits::default();
-            let parsed = parse_predict(text.as_bytes(), kind, expected, &limits).expect(&text);
+            let parsed = parse_predict(
+                text.as_bytes(),
+                kind,
+                expected,
+                &limits,
+                &PayloadBuf::default,
+            )
+            .expect(&text);
             assert_same(&parsed, &body, kind);
         }
     }
@@ -395,7 +416,13 @@ fn damaged_bodies_never_panic_and_are_taken_only_if_serde_json_does() {
                 body.push(byte);
             }
         }
-        let parsed = parse_predict(&body, kind, Some(5), &JsonLimits::default());
+        let parsed = parse_predict(
+            &body,
+            kind,
+            Some(5),
+            &JsonLimits::default(),
+            &PayloadBuf::default,
+        );
         if parsed.is_ok() {
             let text = String::from_utf8_lossy(&body);
             assert!(
@@ -442,8 +469,20 @@ fn random_bytes_never_panic() {
         for _ in 0..random.below(16) {
             body.extend_from_slice(tokens[random.below(tokens.len() as u64) as usize]);
         }
-        drop(parse_predict(&body, kind, None, &JsonLimits::default()));
+        drop(parse_predict(
+            &body,
+            kind,
+            None,
+            &JsonLimits::default(),
+            &PayloadBuf::default,
+        ));
         let noise: Vec<u8> = (0..random.below(40)).map(|_| random.next() as u8).collect();
-        drop(parse_predict(&noise, kind, Some(9), &JsonLimits::default()));
+        drop(parse_predict(
+            &noise,
+            kind,
+            Some(9),
+            &JsonLimits::default(),
+            &PayloadBuf::default,
+        ));
     }
 }

@@ -1,0 +1,154 @@
+use super::*;
+use proptest::prelude::*;
+
+fn log(rows: usize, row_bytes: &[usize]) -> Arc<RowLog> {
+    let layout = RowLayout::new(row_bytes.iter().copied(), rows).expect("a layout");
+    RowLog::create("test", layout, 1).expect("memory")
+}
+
+/// A row whose bytes are all `value`.
+fn write(log: &Arc<RowLog>, value: u8) -> Option<SmallVec<[Payload; 1]>> {
+    let fill = |(column, mut buf): (usize, PayloadBuf)| {
+        let bytes = log.layout.columns[column].row_bytes;
+        buf.extend_from_slice(&vec![value; bytes]);
+        buf.freeze()
+    };
+    let bufs = log.claim()?.into_bufs();
+    Some(bufs.into_iter().enumerate().map(fill).collect())
+}
+
+fn row(log: &Arc<RowLog>, value: u8) -> Payload {
+    write(log, value).expect("a free row").swap_remove(0)
+}
+
+#[test]
+fn rows_that_come_in_turn_are_one_range_of_every_tensor() {
+    let log = log(64, &[12, 100]);
+    let rows: Vec<_> = (1..=3)
+        .map(|value| write(&log, value).expect("free"))
+        .collect();
+    let ranges = RowRanges::of(&log, rows.iter().map(|row| &row[0])).expect("rows");
+    assert_eq!(ranges.ranges(), [RowRange { first: 0, rows: 3 }]);
+    drop(rows);
+    assert_eq!(log.rows_held(), 3, "the batch holds them");
+    let payloads = ranges.into_payloads();
+    assert_eq!(payloads[0].as_bytes(), [[1; 12], [2; 12], [3; 12]].concat());
+    assert_eq!(
+        payloads[1].as_bytes(),
+        [[1; 100], [2; 100], [3; 100]].concat()
+    );
+    drop(payloads);
+    assert_eq!(log.rows_held(), 0);
+}
+
+#[test]
+fn a_row_that_nobody_kept_leaves_no_gap() {
+    let log = log(64, &[8]);
+    let first = row(&log, 1);
+    drop(row(&log, 2));
+    let second = row(&log, 3);
+    let ranges = RowRanges::of(&log, [&first, &second]).expect("rows");
+    assert_eq!(ranges.ranges(), [RowRange { first: 0, rows: 2 }]);
+}
+
+#[test]
+fn gaps_make_ranges_and_ranges_are_gathered() {
+    let log = log(64, &[8]);
+    let mut rows: Vec<_> = (0..20).map(|value| Some(row(&log, value))).collect();
+    rows[3] = None;
+    let kept: Vec<&Payload> = rows[..6].iter().flatten().collect();
+    let ranges = RowRanges::of(&log, kept).expect("rows");
+    assert_eq!(ranges.ranges().len(), 2);
+    let gathered = ranges.into_payloads();
+    let expected: Vec<u8> = [0, 1, 2, 4, 5]
+        .iter()
+        .flat_map(|value| [*value; 8])
+        .collect();
+    assert_eq!(gathered[0].as_bytes(), expected);
+    let odd: Vec<&Payload> = rows.iter().flatten().step_by(2).collect();
+    assert!(RowRanges::of(&log, odd).is_none(), "more than eight ranges");
+    drop((gathered, rows));
+    assert_eq!(log.rows_held(), 0, "nothing is held by what failed");
+}
+
+#[test]
+fn a_full_log_says_so_and_recovers() {
+    let log = log(32, &[8]);
+    let held: Vec<_> = std::iter::from_fn(|| write(&log, 7)).collect();
+    assert_eq!(held.len(), 32);
+    assert!(log.claim().is_none());
+    drop(held);
+    let again: Vec<_> = std::iter::from_fn(|| write(&log, 8)).collect();
+    assert_eq!(again.len(), 32);
+}
+
+#[test]
+fn only_a_whole_row_of_this_log_is_a_row() {
+    let (log, other) = (log(8, &[16]), log(8, &[16]));
+    let payload = row(&log, 1);
+    assert_eq!(payload.row_in(&log), Some(0));
+    assert_eq!(payload.row_in(&other), None);
+    let half = payload.slice(0, 8).expect("inside");
+    assert_eq!(half.row_in(&log), None);
+    assert_eq!(Payload::copy_from_slice(&[1; 16]).row_in(&log), None);
+}
+
+#[test]
+fn layouts_that_do_not_fit_into_memory_are_none() {
+    assert!(RowLayout::new([usize::MAX], 2).is_none());
+    assert!(RowLayout::new([usize::MAX / 2, usize::MAX / 2, 2], 1).is_none());
+    assert!(RowLayout::new([], 8).is_none() && RowLayout::new([8], 0).is_none());
+    assert!(RowLayout::new([1], usize::MAX).is_none());
+}
+
+#[test]
+fn threads_have_segments_of_their_own() {
+    let layout = RowLayout::new([8], 256).expect("a layout");
+    let log = RowLog::create("test", layout, 2).expect("memory");
+    let count = if cfg!(miri) { 20 } else { 2000 };
+    let work = |value: u8| {
+        let log = log.clone();
+        move || {
+            for _ in 0..count {
+                let rows: Vec<_> = (0..5).map_while(|_| write(&log, value)).collect();
+                let ranges = RowRanges::of(&log, rows.iter().map(|row| &row[0]));
+                drop(rows);
+                for payload in ranges.into_iter().flat_map(RowRanges::into_payloads) {
+                    assert!(payload.as_bytes().iter().all(|byte| *byte == value));
+                }
+            }
+        }
+    };
+    let threads: Vec<_> = (1..=4)
+        .map(|value| std::thread::spawn(work(value)))
+        .collect();
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().expect("no panic"));
+    assert_eq!(log.rows_held(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 200 }))]
+
+    /// Rows are written, kept, dropped in any order; what is held never changes.
+    #[test]
+    fn what_is_held_never_changes(steps in prop::collection::vec((0..3_u8, any::<u8>()), 1..120)) {
+        let log = log(24, &[4, 9]);
+        let mut held: Vec<(u8, SmallVec<[Payload; 1]>)> = Vec::new();
+        for (step, value) in steps {
+            match step {
+                0 | 1 => match write(&log, value) {
+                    Some(row) => held.push((value, row)),
+                    None => prop_assert!(held.len() >= 12, "a row of each segment is held"),
+                },
+                _ if !held.is_empty() => drop(held.swap_remove(value as usize % held.len())),
+                _ => {}
+            }
+            prop_assert_eq!(log.rows_held(), held.len());
+            for (value, row) in &held {
+                prop_assert!(row.iter().all(|part| part.as_bytes().iter().all(|b| b == value)));
+            }
+        }
+    }
+}

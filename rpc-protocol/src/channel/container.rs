@@ -1,0 +1,345 @@
+//! The container's end of one shared path.
+//!
+//! It trusts its front end as far as the layout goes, and checks what it is told all the same:
+//! a slot that is taken, rows that are not there and blocks that do not fit end the session.
+
+#![allow(
+    unsafe_code,
+    reason = "the front end promises not to write what it has sent; see `open`"
+)]
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::net::sockopt::Timeout;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use skysail_memory::copies::{self, Copied};
+use skysail_memory::payload::ALIGN;
+use skysail_memory::region::{Access, BulkView, Region, Room, SharedWords, Slots};
+use skysail_memory::ring::{Consumer, Producer, RING_WORDS, SleepFlag, Words};
+use skysail_memory::rows::RowView;
+use smallvec::SmallVec;
+
+use super::descriptor::{Answer, Content, Place, Request};
+use super::setup::{CHALLENGE_WORD, FLAG_WORD, READY, Setup, Sizes, visit};
+use crate::limits::HEADER_BYTES_MAX;
+use crate::message::{
+    BatchId, DecodeError, Encoder, Frame, Message, Offer, Outcome, Predict, Reply, Tensors,
+};
+use crate::payload::Payload;
+use crate::tensor::{Column, Columns, Schema, columns_from_parts};
+
+/// The handshake takes no longer, or the session stays on its transport.
+const HANDSHAKE: Duration = Duration::from_millis(200);
+
+/// A shared path to the front end.
+pub(super) struct ContainerPath {
+    requests: Consumer<SharedWords>,
+    blocks: BulkView,
+    replies: Producer<SharedWords>,
+    slots: Slots,
+    log: Option<RowView>,
+    sizes: Sizes,
+    schema: Arc<Schema>,
+    in_hand: SmallVec<[(BatchId, u16); 4]>,
+    frontend_sleeps: SleepFlag<SharedWords>,
+    frontend_bell: OwnedFd,
+    we_sleep: SleepFlag<SharedWords>,
+    our_bell: OwnedFd,
+    encoder: Encoder,
+    armed: bool,
+    /// Open as long as the path is in use: its end tells the other side.
+    _control: OwnedFd,
+}
+
+impl ContainerPath {
+    /// Fetches the memory that `offer` promises from the control socket in `directory`.
+    ///
+    /// # Errors
+    /// At which step it failed, and why.
+    pub(super) fn open(
+        directory: &Path,
+        offer: &Offer,
+        schema: &Arc<Schema>,
+    ) -> Result<ContainerPath, String> {
+        let step = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+        if offer.socket.contains('/') {
+            return Err("the front end names a control socket in another directory".to_owned());
+        }
+        let control = connect(&directory.join(&offer.socket))
+            .map_err(step("cannot connect to the front end's control socket"))?;
+        rustix::net::send(&control, &visit(&offer.nonce), SendFlags::NOSIGNAL)
+            .map_err(io::Error::from)
+            .map_err(step("cannot show the nonce"))?;
+        let setup = Setup::receive(&control).map_err(step("no shared memory was passed"))?;
+        // SAFETY: the front end that made the memory keeps rows and blocks of a batch as they
+        // are until the batch is answered or this session is over.
+        let path = unsafe { Self::map(setup, control, schema) };
+        path.map_err(step("cannot map the shared memory"))
+    }
+
+    /// # Safety
+    /// The front end must not write rows and blocks of a batch in hand.
+    unsafe fn map(
+        setup: Setup<OwnedFd>,
+        control: OwnedFd,
+        schema: &Arc<Schema>,
+    ) -> io::Result<ContainerPath> {
+        let Setup {
+            sizes,
+            challenge,
+            descriptors,
+        } = setup;
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || descriptors.next().ok_or(io::ErrorKind::InvalidData);
+        let requests = Region::open(next()?, sizes.requests(), Access::Read)?;
+        let results = Region::open(next()?, sizes.results(), Access::Write)?;
+        let (frontend_bell, our_bell) = (next()?, next()?);
+        let log = match sizes.log(schema) {
+            // SAFETY: by this function's own condition.
+            Some(layout) => Some(unsafe { RowView::open(next()?, layout)? }),
+            None => None,
+        };
+        let asked = requests.words(CHALLENGE_WORD, 1);
+        // Relaxed: written before the setup message was sent.
+        if asked.words()[0].load(Ordering::Relaxed) != challenge {
+            return Err(io::Error::other("it is not the front end's memory"));
+        }
+        // Relaxed: read after the message that follows.
+        results.words(CHALLENGE_WORD, 1).words()[0].store(!challenge, Ordering::Relaxed);
+        let path = ContainerPath {
+            requests: Consumer::new(requests.words(0, RING_WORDS)),
+            frontend_sleeps: SleepFlag::new(requests.words(FLAG_WORD, 1)),
+            // SAFETY: by this function's own condition.
+            blocks: unsafe { requests.into_bulk().view() },
+            replies: Producer::new(results.words(0, RING_WORDS)),
+            we_sleep: SleepFlag::new(results.words(FLAG_WORD, 1)),
+            slots: results.into_bulk().slots(sizes.slots, sizes.slot_bytes),
+            log,
+            sizes,
+            schema: schema.clone(),
+            in_hand: SmallVec::new(),
+            frontend_bell,
+            our_bell,
+            encoder: Encoder::default(),
+            armed: false,
+            _control: control,
+        };
+        rustix::net::send(&path._control, &[READY], SendFlags::NOSIGNAL)?;
+        Ok(path)
+    }
+
+    /// The next batch and the room for its results, or what is wrong with it.
+    pub(super) fn recv(&mut self) -> Option<Result<(Predict, Room), DecodeError>> {
+        let entry = self.requests.recv()?;
+        Some(
+            Request::read(&entry)
+                .ok_or(DecodeError::Descriptor)
+                .and_then(|request| self.take(request)),
+        )
+    }
+
+    fn take(&mut self, request: Request) -> Result<(Predict, Room), DecodeError> {
+        let room = self.slots.take(usize::from(request.slot));
+        let room = room.ok_or(DecodeError::Descriptor)?;
+        let columns = match &request.place {
+            Place::Ranges(ranges) => {
+                let log = self.log.as_ref().ok_or(DecodeError::Descriptor)?;
+                let rows: u64 = ranges.iter().map(|range| u64::from(range.rows)).sum();
+                if rows != u64::from(request.rows) {
+                    return Err(DecodeError::Descriptor);
+                }
+                let specs = self.schema.inputs.iter().enumerate();
+                let column = |(index, spec)| {
+                    let data = log.payload(index, ranges).ok_or(DecodeError::Descriptor)?;
+                    Ok(Column::of_rows(spec, rows as usize, data)?)
+                };
+                specs
+                    .map(column)
+                    .collect::<Result<Columns, DecodeError>>()?
+            }
+            Place::Block {
+                header_bytes,
+                payload_bytes,
+            } => self.block(&request, *header_bytes, *payload_bytes)?,
+        };
+        self.in_hand.push((request.batch, request.slot));
+        let predict = Predict {
+            batch: request.batch,
+            rows: request.rows,
+            remaining: request.remaining,
+            tensors: Tensors::Columns(columns),
+        };
+        Ok((predict, room))
+    }
+
+    /// The tensors of a batch that lies in its block.
+    fn block(
+        &self,
+        request: &Request,
+        header_bytes: usize,
+        payload_bytes: usize,
+    ) -> Result<Columns, DecodeError> {
+        let base = usize::from(request.slot) * self.sizes.block_bytes;
+        let inside = |bytes: usize| bytes <= self.sizes.block_bytes;
+        if header_bytes > HEADER_BYTES_MAX || !inside(header_bytes) || !inside(payload_bytes) {
+            return Err(DecodeError::Descriptor);
+        }
+        let payload_base = base + header_bytes.next_multiple_of(ALIGN);
+        let header = self.blocks.payload(base, header_bytes);
+        let payload = self.blocks.payload(payload_base, payload_bytes);
+        let (Some(header), Some(payload)) = (header, payload) else {
+            return Err(DecodeError::Descriptor);
+        };
+        let payloads = [payload].into_iter().collect();
+        match Message::decode(&Frame { header, payloads })? {
+            Message::Predict(predict) if predict.batch == request.batch => {
+                let rows = request.rows as usize;
+                let parts = predict.tensors.into_parts();
+                Ok(columns_from_parts(&self.schema.inputs, rows, &parts)?)
+            }
+            _ => Err(DecodeError::Descriptor),
+        }
+    }
+
+    /// Sends a reply to a batch of this path, or gives it back if it belongs to, or needs, the
+    /// transport.
+    #[allow(
+        clippy::result_large_err,
+        reason = "what is not sent goes on by the transport"
+    )]
+    pub(super) fn send(&mut self, reply: Reply, room: Option<Room>) -> Result<(), Reply> {
+        let found = self
+            .in_hand
+            .iter()
+            .position(|(batch, _)| *batch == reply.batch);
+        let Some(at) = found else { return Err(reply) };
+        let (batch, slot) = self.in_hand.swap_remove(at);
+        // A model that failed has dropped its room.
+        let Some(mut room) = room.or_else(|| self.slots.take(usize::from(slot))) else {
+            return Err(reply);
+        };
+        let (rows, compute) = (reply.rows, reply.compute);
+        let content = match in_place(&reply, &room) {
+            true => Content::Rows,
+            false => {
+                let message = Message::Reply(reply);
+                match write_frame(&mut self.encoder, &message, &mut room) {
+                    Some(content) => content,
+                    None => return Err(without_room(message, &room)),
+                }
+            }
+        };
+        let answer = Answer {
+            batch,
+            rows,
+            compute,
+            content,
+        };
+        let (entry, words) = answer.words();
+        // Whoever gets the slot next must find it free.
+        drop(room);
+        self.replies.send(&entry[..words]);
+        if self.frontend_sleeps.is_set() {
+            // It counts; that it is full already is enough of a bell.
+            let _ = rustix::io::write(&self.frontend_bell, &1_u64.to_ne_bytes());
+        }
+        Ok(())
+    }
+
+    /// Whether a batch is there.
+    pub(super) fn is_ready(&self) -> bool {
+        self.requests.is_ready()
+    }
+
+    /// Asks to be rung for the next batch.
+    pub(super) fn arm(&mut self) {
+        self.we_sleep.arm();
+        self.armed = true;
+    }
+
+    /// No need to ring: we look anyway. Rings of before are forgotten.
+    pub(super) fn disarm(&mut self) {
+        if std::mem::take(&mut self.armed) {
+            self.we_sleep.disarm();
+            let mut rings = [0; 64];
+            while rustix::io::read(&self.our_bell, &mut rings) == Ok(rings.len()) {}
+        }
+    }
+
+    /// Readable when it rang, and when the front end is gone.
+    pub(super) fn bell(&self) -> BorrowedFd<'_> {
+        self.our_bell.as_fd()
+    }
+}
+
+/// Whether the results lie in their slot as the schema says, one after the other, with nothing
+/// else to tell.
+fn in_place(reply: &Reply, room: &Room) -> bool {
+    let Tensors::Columns(columns) = &reply.tensors else {
+        return false;
+    };
+    let mut offset = 0;
+    reply.outcome == Outcome::Ok
+        && reply.row_errors.is_empty()
+        && columns.iter().all(|column| {
+            let expected = offset;
+            offset += column.data().len().next_multiple_of(ALIGN);
+            column.is_of_fixed_rows() && room.offset_of(column.data()) == Some(expected)
+        })
+}
+
+/// Writes a reply's header, and the payloads that are not there yet, into the slot.
+fn write_frame(encoder: &mut Encoder, message: &Message, room: &mut Room) -> Option<Content> {
+    let header = encoder.encode_placed(message, |payload| {
+        room.offset_of(payload).or_else(|| put(payload, room))
+    })?;
+    let payload_bytes = room.bytes_used();
+    Some(Content::Frame {
+        header_offset: put(&header, room)?,
+        header_bytes: header.len(),
+        payload_bytes,
+    })
+}
+
+/// A reply that goes by the transport instead: nothing of it may lie in the slot, which is
+/// free as soon as the front end has the reply.
+#[cold]
+fn without_room(message: Message, room: &Room) -> Reply {
+    let Message::Reply(mut reply) = message else {
+        unreachable!("it was made from a reply");
+    };
+    let mut parts = reply.tensors.into_parts();
+    for part in &mut parts {
+        if room.offset_of(&part.payload).is_some() {
+            copies::record(Copied::Block, part.payload.len());
+            part.payload = Payload::copy_from_slice(part.payload.as_bytes());
+        }
+    }
+    reply.tensors = parts.into();
+    reply
+}
+
+/// Copies a payload into what is left of the room.
+fn put(payload: &Payload, room: &mut Room) -> Option<usize> {
+    let offset = room.bytes_used();
+    room.carve(payload.len())?
+        .extend_from_slice(payload.as_bytes());
+    copies::record(Copied::Block, payload.len());
+    Some(offset)
+}
+
+/// A control socket whose operations take no longer than the handshake may.
+fn connect(path: &Path) -> io::Result<OwnedFd> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    for timeout in [Timeout::Recv, Timeout::Send] {
+        rustix::net::sockopt::set_socket_timeout(&socket, timeout, Some(HANDSHAKE))?;
+    }
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}

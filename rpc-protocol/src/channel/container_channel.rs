@@ -1,0 +1,204 @@
+//! The container's side: a link, and its shared path.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use skysail_memory::region::Room;
+use thiserror::Error;
+
+use super::container::ContainerPath;
+use super::setup::host;
+use crate::message::{DecodeError, Encoder, Frame, Message, Offer};
+use crate::tensor::Schema;
+use crate::transport::{Closed, Link, SendError};
+
+/// Batches taken from the ring before the link is looked at again.
+const LINK_EVERY: u32 = 64;
+/// Looks at the ring between two readings of the clock.
+const LOOKS: u32 = 32;
+
+/// Why nothing more can be received.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// The connection is closed.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// What came is no message.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+/// A message, and for a batch through shared memory the room for its results.
+pub type Received = (Message, Option<Room>);
+
+/// A container's exchange of messages with its front end; used by one thread.
+pub struct ContainerChannel<'a, L> {
+    link: &'a mut L,
+    encoder: Encoder,
+    path: Option<ContainerPath>,
+    socket_dir: Option<PathBuf>,
+    spin: Duration,
+    taken: u32,
+    held: VecDeque<Message>,
+}
+
+impl<'a, L: Link> ContainerChannel<'a, L> {
+    /// A channel over `link`. The front end's control socket is looked for in `socket_dir`;
+    /// without one, no shared memory is asked for. Waiting spins for `spin` before it sleeps.
+    pub fn new(link: &'a mut L, socket_dir: Option<&Path>, spin: Duration) -> Self {
+        let socket_dir = socket_dir.filter(|_| link.hears_bells());
+        ContainerChannel {
+            socket_dir: socket_dir.map(Path::to_owned),
+            link,
+            encoder: Encoder::default(),
+            path: None,
+            spin,
+            taken: 0,
+            held: VecDeque::new(),
+        }
+    }
+
+    /// What the hello says of this host; empty where no shared memory is asked for.
+    #[must_use]
+    pub fn host(&self) -> &'static str {
+        if self.socket_dir.is_some() {
+            host()
+        } else {
+            ""
+        }
+    }
+
+    /// Whether batches may come through shared memory.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// Takes up the front end's offer: from here on batches may come through shared memory.
+    /// Returns what to tell the front end.
+    pub fn accept(&mut self, offer: &Offer, schema: &Arc<Schema>) -> Message {
+        let directory = self
+            .socket_dir
+            .as_deref()
+            .ok_or("none was asked for".to_owned());
+        let opened = directory.and_then(|dir| ContainerPath::open(dir, offer, schema));
+        let (shared, detail) = match opened {
+            Ok(path) => {
+                self.path = Some(path);
+                (true, String::new())
+            }
+            Err(detail) => (false, detail),
+        };
+        Message::Path { shared, detail }
+    }
+
+    /// Sends a message; a reply goes back the way that its batch came, into `room` if that was
+    /// shared memory.
+    ///
+    /// # Errors
+    /// If the connection is closed or the peer does not keep up.
+    pub fn send(&mut self, message: Message, room: Option<Room>) -> Result<(), SendError> {
+        let message = match (message, &mut self.path) {
+            (Message::Reply(reply), Some(path)) => match path.send(reply, room) {
+                Ok(()) => return Ok(()),
+                Err(reply) => Message::Reply(reply),
+            },
+            (message, _) => message,
+        };
+        let frame = self.encoder.encode(&message);
+        self.link.send(&frame)
+    }
+
+    /// Waits for a message until `until`; a past time only looks. `None` when the time has
+    /// come or a signal interrupted the wait.
+    ///
+    /// # Errors
+    /// If the connection is closed, or what came is no message; what came before is delivered
+    /// first.
+    pub fn recv(&mut self, until: Instant) -> Result<Option<Received>, RecvError> {
+        if let Some(received) = self.try_recv(false)? {
+            return Ok(Some(received));
+        }
+        if !self.spin_until(until) {
+            self.wait_for_link(until)?;
+        }
+        self.next()
+    }
+
+    /// Takes a message that is there already. A look at the link costs system calls, so
+    /// unless it is asked for there is one in a while only.
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    pub fn try_recv(&mut self, look_at_link: bool) -> Result<Option<Received>, RecvError> {
+        if look_at_link || self.taken >= LINK_EVERY {
+            self.taken = 0;
+            let heard = self.link.recv(Instant::now());
+            self.hold(heard)?;
+        }
+        self.next()
+    }
+
+    /// What is there already: batches first, which came before what the link brought.
+    fn next(&mut self) -> Result<Option<Received>, RecvError> {
+        if let Some(path) = &mut self.path
+            && let Some(taken) = path.recv()
+        {
+            let (predict, room) = taken?;
+            self.taken += 1;
+            return Ok(Some((Message::Predict(predict), Some(room))));
+        }
+        Ok(self.held.pop_front().map(|message| (message, None)))
+    }
+
+    /// Whether a batch came while this spun.
+    fn spin_until(&self, until: Instant) -> bool {
+        let Some(path) = self.path.as_ref().filter(|_| !self.spin.is_zero()) else {
+            return false;
+        };
+        let end = until.min(Instant::now() + self.spin);
+        loop {
+            for _ in 0..LOOKS {
+                if path.is_ready() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+        }
+    }
+
+    /// Sleeps until the link or the bell has something, and takes what the link has.
+    fn wait_for_link(&mut self, until: Instant) -> Result<(), RecvError> {
+        let Some(path) = &mut self.path else {
+            let heard = self.link.recv(until);
+            return self.hold(heard);
+        };
+        path.arm();
+        let until = if path.is_ready() {
+            Instant::now()
+        } else {
+            until
+        };
+        let heard = self.link.recv_beside(until, path.bell());
+        path.disarm();
+        self.hold(heard)
+    }
+
+    /// Keeps what the link brought until the ring is empty.
+    fn hold(&mut self, heard: Result<Option<Frame>, Closed>) -> Result<(), RecvError> {
+        match heard {
+            Ok(Some(frame)) => self.held.push_back(Message::decode(&frame)?),
+            Ok(None) => {}
+            // What lies in the ring came before; the next look says so again.
+            Err(Closed) if self.path.as_ref().is_some_and(|path| path.is_ready()) => {}
+            Err(Closed) => return Err(Closed.into()),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,244 @@
+//! What stands in a ring: descriptors of batches and of their results.
+//!
+//! ```text
+//!   word   request                               reply
+//!   0      kind | ranges << 8 | slot << 16       kind
+//!   1      batch                                 batch
+//!   2      time left in µs                       time in the model in µs
+//!   3      rows | header bytes << 32             rows | header bytes << 32
+//!   4..    ranges: first | rows << 32            header offset | bytes used of the slot << 32
+//!          or: payload bytes
+//! ```
+//!
+//! The upper half of word 0 is the ring's.
+
+use std::time::Duration;
+
+use skysail_memory::ring::{ENTRY_WORDS, Entry};
+use skysail_memory::rows::{RANGES_MAX, RowRange};
+use smallvec::SmallVec;
+
+use crate::message::BatchId;
+
+/// Rows in the row log; results of the agreed schema end to end in the slot.
+const ROWS: u64 = 1;
+/// A header and its payloads, in the batch's block or slot.
+const FRAME: u64 = 2;
+/// Words before the ranges.
+const HEAD_WORDS: usize = 4;
+
+const _: () = assert!(HEAD_WORDS + RANGES_MAX <= ENTRY_WORDS);
+
+/// Where a message's tensors lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Rows of the log.
+    Ranges(SmallVec<[RowRange; RANGES_MAX]>),
+    /// A block: the header at its start, the payload frame at the next multiple of 64.
+    Block {
+        header_bytes: usize,
+        payload_bytes: usize,
+    },
+}
+
+/// A batch to compute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) batch: BatchId,
+    pub(super) slot: u16,
+    pub(super) rows: u32,
+    pub(super) remaining: Duration,
+    pub(super) place: Place,
+}
+
+/// What a reply's slot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// The output tensors end to end, each on a multiple of 64.
+    Rows,
+    /// A header at an offset; the slot up to `payload_bytes` is the payload frame.
+    Frame {
+        header_offset: usize,
+        header_bytes: usize,
+        payload_bytes: usize,
+    },
+}
+
+/// A batch's results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) batch: BatchId,
+    pub(super) rows: u32,
+    pub(super) compute: Duration,
+    pub(super) content: Content,
+}
+
+fn two(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
+}
+
+fn halves(word: u64) -> (u32, u32) {
+    (word as u32, (word >> 32) as u32)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Request {
+    /// The words of the descriptor, and how many.
+    pub(super) fn words(&self) -> (Entry, usize) {
+        let mut entry = [0; ENTRY_WORDS];
+        let (kind, count, header_bytes) = match &self.place {
+            Place::Ranges(ranges) => {
+                let words = entry[HEAD_WORDS..].iter_mut();
+                for (word, range) in words.zip(ranges) {
+                    *word = two(range.first, range.rows);
+                }
+                (ROWS, ranges.len(), 0)
+            }
+            Place::Block {
+                header_bytes,
+                payload_bytes,
+            } => {
+                entry[HEAD_WORDS] = *payload_bytes as u64;
+                (FRAME, 1, *header_bytes as u32)
+            }
+        };
+        entry[0] = kind | (count as u64) << 8 | u64::from(self.slot) << 16;
+        entry[1] = self.batch.0;
+        entry[2] = micros(self.remaining);
+        entry[3] = two(self.rows, header_bytes);
+        (entry, HEAD_WORDS + count)
+    }
+
+    /// The descriptor in `entry`, if it is one.
+    pub(super) fn read(entry: &Entry) -> Option<Request> {
+        let (kind, count) = (entry[0] & 0xff, (entry[0] >> 8 & 0xff) as usize);
+        let (rows, header_bytes) = halves(entry[3]);
+        let place = match kind {
+            ROWS if (1..=RANGES_MAX).contains(&count) => {
+                let range = |word: &u64| {
+                    let (first, rows) = halves(*word);
+                    RowRange { first, rows }
+                };
+                Place::Ranges(entry[HEAD_WORDS..][..count].iter().map(range).collect())
+            }
+            FRAME => Place::Block {
+                header_bytes: header_bytes as usize,
+                payload_bytes: usize::try_from(entry[HEAD_WORDS]).ok()?,
+            },
+            _ => return None,
+        };
+        Some(Request {
+            batch: BatchId(entry[1]),
+            slot: (entry[0] >> 16 & 0xffff) as u16,
+            rows,
+            remaining: Duration::from_micros(entry[2]),
+            place,
+        })
+    }
+}
+
+impl Answer {
+    /// The words of the descriptor, and how many.
+    pub(super) fn words(&self) -> (Entry, usize) {
+        let mut entry = [0; ENTRY_WORDS];
+        let (kind, header_bytes) = match self.content {
+            Content::Rows => (ROWS, 0),
+            Content::Frame {
+                header_offset,
+                header_bytes,
+                payload_bytes,
+            } => {
+                entry[4] = two(header_offset as u32, payload_bytes as u32);
+                (FRAME, header_bytes as u32)
+            }
+        };
+        entry[0] = kind;
+        entry[1] = self.batch.0;
+        entry[2] = micros(self.compute);
+        entry[3] = two(self.rows, header_bytes);
+        (entry, HEAD_WORDS + 1)
+    }
+
+    /// The descriptor in `entry`, if it is one. Nothing in it is to be believed.
+    pub(super) fn read(entry: &Entry) -> Option<Answer> {
+        let (rows, header_bytes) = halves(entry[3]);
+        let content = match entry[0] & 0xff {
+            ROWS => Content::Rows,
+            FRAME => {
+                let (header_offset, payload_bytes) = halves(entry[4]);
+                Content::Frame {
+                    header_offset: header_offset as usize,
+                    header_bytes: header_bytes as usize,
+                    payload_bytes: payload_bytes as usize,
+                }
+            }
+            _ => return None,
+        };
+        Some(Answer {
+            batch: BatchId(entry[1]),
+            rows,
+            compute: Duration::from_micros(entry[2]),
+            content,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn place() -> impl Strategy<Value = Place> {
+        let range = any::<(u32, u32)>().prop_map(|(first, rows)| RowRange { first, rows });
+        let ranges = prop::collection::vec(range, 1..=RANGES_MAX);
+        prop_oneof![
+            ranges.prop_map(|ranges| Place::Ranges(ranges.into())),
+            any::<(u32, u64)>().prop_map(|(header, payload)| Place::Block {
+                header_bytes: header as usize,
+                payload_bytes: payload as usize,
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn requests_come_back_as_they_were(
+            (batch, slot, rows, micros) in any::<(u64, u16, u32, u64)>(),
+            place in place(),
+        ) {
+            let remaining = Duration::from_micros(micros);
+            let request = Request { batch: BatchId(batch), slot, rows, remaining, place };
+            let (entry, count) = request.words();
+            prop_assert!(entry[count..].iter().all(|word| *word == 0));
+            prop_assert!(entry[0] >> 32 == 0, "the upper half is the ring's");
+            prop_assert_eq!(Request::read(&entry), Some(request));
+        }
+
+        #[test]
+        fn anything_is_read_without_a_panic(entry in any::<[u64; ENTRY_WORDS]>()) {
+            let _ = (Request::read(&entry), Answer::read(&entry));
+        }
+    }
+
+    #[test]
+    fn answers_come_back_as_they_were() {
+        let frame = Content::Frame {
+            header_offset: 64,
+            header_bytes: 200,
+            payload_bytes: 1 << 20,
+        };
+        for content in [Content::Rows, frame] {
+            let answer = Answer {
+                batch: BatchId(u64::MAX),
+                rows: 7,
+                compute: Duration::from_micros(5),
+                content,
+            };
+            assert_eq!(Answer::read(&answer.words().0), Some(answer));
+        }
+        assert_eq!(Answer::read(&[3; ENTRY_WORDS]), None);
+    }
+}

@@ -1,0 +1,353 @@
+//! The front end's end of one shared path.
+//!
+//! Everything that decides is in this process's private memory: which slots are free, which
+//! batches are out, where their rows lie. A container can only spoil its own results.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use skysail_memory::copies::{self, Copied};
+use skysail_memory::payload::ALIGN;
+use skysail_memory::pool::Pool;
+use skysail_memory::region::{BulkReader, BulkWriter, SharedWords};
+use skysail_memory::ring::{Awaited, Consumer, Producer, SleepFlag};
+use skysail_memory::rows::{RowLog, RowRanges};
+use smallvec::SmallVec;
+use tokio::io::unix::AsyncFd;
+
+use super::descriptor::{Answer, Content, Place, Request};
+use super::setup::Sizes;
+use super::visits::Lease;
+use crate::limits::HEADER_BYTES_MAX;
+use crate::message::{
+    BatchId, DecodeError, Encoder, Frame, Message, Outcome, Predict, Reply, Tensors,
+};
+use crate::payload::Payload;
+use crate::tensor::{Column, ColumnError, Columns, Schema, TensorSpec};
+
+/// A shared path to one container.
+pub(super) struct FrontendPath {
+    requests: Producer<SharedWords>,
+    blocks: BulkWriter,
+    replies: Consumer<SharedWords>,
+    results: BulkReader,
+    sizes: Sizes,
+    schema: Arc<Schema>,
+    log: Option<Arc<RowLog>>,
+    free_slots: SmallVec<[u16; 8]>,
+    flights: SmallVec<[Flight; 4]>,
+    /// Set by the container when it sleeps on its bell.
+    container_sleeps: SleepFlag<SharedWords>,
+    container_bell: OwnedFd,
+    /// Set by us when we sleep on ours.
+    we_sleep: SleepFlag<SharedWords>,
+    our_bell: AsyncFd<OwnedFd>,
+    encoder: Encoder,
+    pool: Pool,
+    armed: bool,
+    spin: Duration,
+    _lease: Lease,
+}
+
+/// What a path is made of.
+pub(super) struct Parts {
+    pub(super) requests: SharedWords,
+    pub(super) blocks: BulkWriter,
+    pub(super) replies: SharedWords,
+    pub(super) results: BulkReader,
+    pub(super) container_sleeps: SharedWords,
+    pub(super) we_sleep: SharedWords,
+    pub(super) container_bell: OwnedFd,
+    pub(super) our_bell: AsyncFd<OwnedFd>,
+    pub(super) sizes: Sizes,
+    pub(super) schema: Arc<Schema>,
+    pub(super) log: Option<Arc<RowLog>>,
+    pub(super) spin: Duration,
+    pub(super) lease: Lease,
+}
+
+/// A batch that the container has.
+struct Flight {
+    batch: BatchId,
+    slot: u16,
+    rows: u32,
+    /// Held until it answers or hangs up.
+    _input: Option<RowRanges>,
+}
+
+impl FrontendPath {
+    pub(super) fn new(parts: Parts) -> Self {
+        FrontendPath {
+            requests: Producer::new(parts.requests),
+            blocks: parts.blocks,
+            replies: Consumer::new(parts.replies),
+            results: parts.results,
+            sizes: parts.sizes,
+            schema: parts.schema,
+            log: parts.log,
+            free_slots: (0..parts.sizes.slots as u16).rev().collect(),
+            flights: SmallVec::new(),
+            container_sleeps: SleepFlag::new(parts.container_sleeps),
+            container_bell: parts.container_bell,
+            we_sleep: SleepFlag::new(parts.we_sleep),
+            our_bell: parts.our_bell,
+            encoder: Encoder::default(),
+            pool: Pool::default(),
+            armed: false,
+            spin: parts.spin,
+            _lease: parts.lease,
+        }
+    }
+
+    /// Whether the container has batches of this path.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
+    /// How long waiting for this container may spin.
+    pub(super) fn spin(&self) -> Duration {
+        self.spin
+    }
+
+    /// Sends a batch, or gives it back if it does not fit this path.
+    #[allow(
+        clippy::result_large_err,
+        reason = "what is not sent goes on by the transport"
+    )]
+    pub(super) fn send(&mut self, predict: Predict) -> Result<(), Predict> {
+        let Some(slot) = self.free_slots.last().copied() else {
+            return Err(predict);
+        };
+        let (batch, rows, remaining) = (predict.batch, predict.rows, predict.remaining);
+        let in_log = |ranges: &RowRanges| {
+            let log = self.log.as_ref();
+            log.is_some_and(|log| Arc::ptr_eq(log, ranges.log()))
+        };
+        let (place, input) = match predict.tensors {
+            Tensors::Rows(rows) if in_log(&rows.ranges) => {
+                let place = Place::Ranges(rows.ranges.ranges().into());
+                (place, Some(rows.ranges))
+            }
+            tensors => {
+                let predict = Predict { tensors, ..predict };
+                (self.write_block(slot, predict)?, None)
+            }
+        };
+        self.free_slots.pop();
+        self.flights.push(Flight {
+            batch,
+            slot,
+            rows,
+            _input: input,
+        });
+        let request = Request {
+            batch,
+            slot,
+            rows,
+            remaining,
+            place,
+        };
+        let (entry, words) = request.words();
+        self.requests.send(&entry[..words]);
+        if self.container_sleeps.is_set() {
+            // A full pipe has rung already; a closed one is heard of elsewhere.
+            let _ = rustix::io::write(&self.container_bell, &[1]);
+        }
+        Ok(())
+    }
+
+    /// Copies a batch into the block of its slot.
+    #[allow(clippy::result_large_err, reason = "as `send`")]
+    fn write_block(&mut self, slot: u16, predict: Predict) -> Result<Place, Predict> {
+        let bytes = self.sizes.block_bytes;
+        let base = usize::from(slot) * bytes;
+        let message = Message::Predict(predict);
+        let mut payloads: SmallVec<[(usize, Payload); 4]> = SmallVec::new();
+        let mut end = 0_usize;
+        let header = self.encoder.encode_placed(&message, |payload| {
+            let offset = end;
+            end = (offset + payload.len()).next_multiple_of(ALIGN);
+            payloads.push((offset, payload.clone()));
+            (end <= bytes).then_some(offset)
+        });
+        let placed = header.and_then(|header| {
+            let payload_base = header.len().next_multiple_of(ALIGN);
+            (payload_base + end <= bytes).then_some((header, payload_base))
+        });
+        let Some((header, payload_base)) = placed else {
+            let Message::Predict(predict) = message else {
+                unreachable!("it was made from a predict");
+            };
+            return Err(predict);
+        };
+        let mut fits = self.blocks.write(base, header.as_bytes());
+        for (offset, payload) in &payloads {
+            fits &= self
+                .blocks
+                .write(base + payload_base + offset, payload.as_bytes());
+            copies::record(Copied::Block, payload.len());
+        }
+        debug_assert!(fits, "measured before");
+        Ok(Place::Block {
+            header_bytes: header.len(),
+            payload_bytes: end,
+        })
+    }
+
+    /// The next reply, or what is wrong with it. Each is checked here as far as memory goes;
+    /// the session holds it to the schema.
+    pub(super) fn recv(&mut self) -> Option<Result<Reply, DecodeError>> {
+        let entry = self.replies.recv()?;
+        Some(
+            Answer::read(&entry)
+                .ok_or(DecodeError::Descriptor)
+                .and_then(|answer| self.take(&answer)),
+        )
+    }
+
+    fn take(&mut self, answer: &Answer) -> Result<Reply, DecodeError> {
+        let at = self
+            .flights
+            .iter()
+            .position(|flight| flight.batch == answer.batch)
+            .ok_or(DecodeError::Descriptor)?;
+        let (slot, rows) = (self.flights[at].slot, self.flights[at].rows);
+        let reply = match answer.content {
+            // Other rows than were asked for: the session says so.
+            Content::Rows if answer.rows != rows => Ok(self.reply(answer, Columns::new())),
+            Content::Rows => self
+                .columns(slot, rows as usize)
+                .map(|columns| self.reply(answer, columns)),
+            Content::Frame { .. } => self.frame(slot, answer),
+        };
+        self.finish(answer.batch);
+        reply
+    }
+
+    /// A batch was answered, on whichever path: what it held is free.
+    pub(super) fn finish(&mut self, batch: BatchId) {
+        if let Some(at) = self.flights.iter().position(|flight| flight.batch == batch) {
+            self.free_slots.push(self.flights.swap_remove(at).slot);
+        }
+    }
+
+    fn reply(&self, answer: &Answer, columns: Columns) -> Reply {
+        Reply {
+            batch: answer.batch,
+            outcome: Outcome::Ok,
+            rows: answer.rows,
+            tensors: Tensors::Columns(columns),
+            row_errors: Vec::new(),
+            compute: answer.compute,
+        }
+    }
+
+    /// The output tensors in a slot, copied out once.
+    fn columns(&mut self, slot: u16, rows: usize) -> Result<Columns, DecodeError> {
+        let bytes_of = |spec: &TensorSpec| Some(spec.row_bytes()? * rows);
+        let outputs = &self.schema.outputs;
+        let total: Option<usize> = outputs
+            .iter()
+            .map(|spec| Some(bytes_of(spec)?.next_multiple_of(ALIGN)))
+            .sum();
+        // Where rows may differ, results come as a frame.
+        let total = total.ok_or(DecodeError::Descriptor)?;
+        if total > self.sizes.slot_bytes {
+            return Err(DecodeError::Descriptor);
+        }
+        let mut buf = self.pool.take(total);
+        let base = usize::from(slot) * self.sizes.slot_bytes;
+        if !self.results.read(base, total, &mut buf) {
+            return Err(DecodeError::Descriptor);
+        }
+        let (all, mut offset) = (buf.freeze(), 0);
+        let column = |spec: &TensorSpec| {
+            let bytes = bytes_of(spec).unwrap_or(0);
+            let data = all.slice(offset, bytes).unwrap_or_default();
+            offset += bytes.next_multiple_of(ALIGN);
+            Column::of_rows(spec, rows, data)
+        };
+        let columns: Result<Columns, ColumnError> = outputs.iter().map(column).collect();
+        columns.map_err(DecodeError::Column)
+    }
+
+    /// A header and its payload frame in a slot, copied out once.
+    fn frame(&mut self, slot: u16, answer: &Answer) -> Result<Reply, DecodeError> {
+        let Content::Frame {
+            header_offset,
+            header_bytes,
+            payload_bytes,
+        } = answer.content
+        else {
+            return Err(DecodeError::Descriptor);
+        };
+        let slot_bytes = self.sizes.slot_bytes;
+        let inside = header_offset
+            .checked_add(header_bytes)
+            .is_some_and(|end| end <= slot_bytes);
+        if !inside || payload_bytes > slot_bytes || header_bytes > HEADER_BYTES_MAX {
+            return Err(DecodeError::Descriptor);
+        }
+        let base = usize::from(slot) * slot_bytes;
+        let mut header = self.pool.take(header_bytes);
+        let mut payload = self.pool.take(payload_bytes);
+        let read = self
+            .results
+            .read(base + header_offset, header_bytes, &mut header)
+            && self.results.read(base, payload_bytes, &mut payload);
+        if !read {
+            return Err(DecodeError::Descriptor);
+        }
+        let frame = Frame {
+            header: header.freeze(),
+            payloads: [payload.freeze()].into_iter().collect(),
+        };
+        match Message::decode(&frame)? {
+            Message::Reply(reply) if reply.batch == answer.batch => Ok(reply),
+            _ => Err(DecodeError::Descriptor),
+        }
+    }
+
+    /// Whether a reply is there.
+    pub(super) fn is_ready(&self) -> bool {
+        self.replies.is_ready()
+    }
+
+    /// Where the next reply will be, and the flag to arm before sleeping.
+    pub(super) fn awaited(&self) -> (Awaited<SharedWords>, SleepFlag<SharedWords>) {
+        (self.replies.awaited(), self.we_sleep.clone())
+    }
+
+    /// Asks to be rung for the next reply.
+    pub(super) fn arm(&mut self) {
+        self.we_sleep.arm();
+        self.armed = true;
+    }
+
+    /// Note that somebody armed the flag from `awaited`, or may have.
+    pub(super) fn may_be_armed(&mut self) {
+        self.armed = true;
+    }
+
+    /// No need to ring: we look anyway.
+    pub(super) fn disarm(&mut self) {
+        if std::mem::take(&mut self.armed) {
+            self.we_sleep.disarm();
+        }
+    }
+
+    /// Registers the task for our bell; old rings are forgotten. The eventfd is never read: the
+    /// container could make a read of it block, and its edges are enough.
+    pub(super) fn poll_bell(&self, context: &mut Context<'_>) -> Poll<()> {
+        match self.our_bell.poll_read_ready(context) {
+            Poll::Ready(Ok(mut guard)) => {
+                guard.clear_ready();
+                Poll::Ready(())
+            }
+            // The runtime is going away.
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+}

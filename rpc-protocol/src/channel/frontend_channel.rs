@@ -1,0 +1,302 @@
+//! The front end's side: a listener, and the shared paths of its peers.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skysail_memory::rows::{RowLayout, RowLog};
+
+use super::rings::Rings;
+use super::setup::host;
+use super::visits::{Lease, Terms, Visit, Visits};
+use crate::message::{DecodeError, Encoder, Hello, Message, Offer};
+use crate::tensor::{Schema, TensorSpec};
+use crate::transport::{Incoming, Listener, Origin, PeerId, SendError};
+
+/// What a channel has to tell.
+#[derive(Debug)]
+pub enum Heard {
+    /// A message came, or something that is none.
+    Message {
+        /// From whom.
+        peer: PeerId,
+        /// How the peer's transport is connected.
+        origin: Origin,
+        /// What came.
+        message: Result<Message, DecodeError>,
+    },
+    /// The peer is gone.
+    Closed {
+        /// Whose connection.
+        peer: PeerId,
+    },
+}
+
+/// How much memory is shared, and how long it is looked at.
+#[derive(Clone, Debug)]
+pub struct Sharing {
+    /// Whether shared memory is offered at all.
+    pub offered: bool,
+    /// Most bytes of one version's row log.
+    pub log_bytes_max: usize,
+    /// Rows that a row log has, as far as its bytes allow.
+    pub log_rows: usize,
+    /// The longest that a front end spins for a container that asks for it.
+    pub spin_max: Duration,
+}
+
+impl Default for Sharing {
+    fn default() -> Self {
+        Sharing {
+            offered: true,
+            log_bytes_max: 64 << 20,
+            log_rows: 4096,
+            spin_max: default_spin(),
+        }
+    }
+}
+
+/// Spinning pays where a core can be spared for it: not on the few cores of a small machine.
+fn default_spin() -> Duration {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Duration::from_micros(if cores >= 4 { 50 } else { 0 })
+}
+
+impl Sharing {
+    /// A row log for the queries of a version of `schema`, which come on `cores` threads;
+    /// `None` if its rows have no fixed size, or there is no memory for it.
+    #[must_use]
+    pub fn log(&self, schema: &Schema, cores: usize) -> Option<SharedLog> {
+        let row_bytes = schema.inputs.iter().map(TensorSpec::row_bytes);
+        let row_bytes: Option<Vec<usize>> = row_bytes.collect();
+        let row_bytes = row_bytes.filter(|_| self.offered)?;
+        let all = row_bytes.iter().sum::<usize>().max(1);
+        let rows = self.log_rows.min(self.log_bytes_max / all);
+        let layout = RowLayout::new(row_bytes, rows)?;
+        let lease = Lease::take(layout.bytes())?;
+        match RowLog::create("skysail-rows", layout, cores) {
+            Ok(log) => Some(SharedLog { log, _lease: lease }),
+            Err(error) => {
+                tracing::warn!(%error, "no shared memory for queries");
+                None
+            }
+        }
+    }
+}
+
+/// The row log of one version, with the memory it may take.
+#[derive(Debug)]
+pub struct SharedLog {
+    /// The log.
+    pub log: Arc<RowLog>,
+    _lease: Lease,
+}
+
+/// Where a front end and its containers exchange messages.
+pub struct FrontendChannel<L> {
+    listener: L,
+    encoder: Encoder,
+    sharing: Sharing,
+    visits: Result<Visits, &'static str>,
+    pub(super) rings: Rings,
+    heard: VecDeque<Heard>,
+    news: VecDeque<Visit>,
+}
+
+impl<L: Listener> FrontendChannel<L> {
+    /// A channel over `listener`. Shared memory is offered beside its ipc endpoint.
+    pub fn new(listener: L, sharing: Sharing) -> Self {
+        let visits = if sharing.offered {
+            control_socket(&listener)
+        } else {
+            Err("shared memory is turned off")
+        };
+        FrontendChannel {
+            listener,
+            encoder: Encoder::default(),
+            sharing,
+            visits,
+            rings: Rings::default(),
+            heard: VecDeque::new(),
+            news: VecDeque::new(),
+        }
+    }
+
+    /// The transport's endpoints.
+    pub fn endpoints(&self) -> &[String] {
+        self.listener.endpoints()
+    }
+
+    /// The transport.
+    pub fn listener(&self) -> &L {
+        &self.listener
+    }
+
+    /// An offer of shared memory for a container that said `hello`, or why there is none.
+    ///
+    /// # Errors
+    /// The reason, for status and logs.
+    pub fn offer(
+        &mut self,
+        peer: PeerId,
+        hello: &Hello,
+        schema: &Arc<Schema>,
+        log: Option<&Arc<RowLog>>,
+    ) -> Result<Offer, String> {
+        let visits = self
+            .visits
+            .as_mut()
+            .map_err(|reason| (*reason).to_owned())?;
+        if hello.host.is_empty() {
+            return Err("the container asks for none".to_owned());
+        }
+        if hello.host != host() {
+            return Err("the container runs on another host".to_owned());
+        }
+        let terms = Terms {
+            schema: schema.clone(),
+            max_batch: hello.max_batch as usize,
+            slots: usize::from(hello.slots),
+            log: log.cloned(),
+            spin: hello.spin.min(self.sharing.spin_max),
+        };
+        let offer = visits.offer(peer, terms);
+        offer.map_err(|error| format!("no randomness for an offer: {error}"))
+    }
+
+    /// Sends a message, a batch through shared memory where it can.
+    ///
+    /// # Errors
+    /// If the peer is gone or does not keep up: treat it as lost and [`Self::forget`] it.
+    pub fn send(&mut self, peer: PeerId, message: Message) -> Result<(), SendError> {
+        let message = match message {
+            Message::Predict(predict) => match self.rings.send(peer, predict) {
+                Ok(()) => return Ok(()),
+                Err(predict) => Message::Predict(predict),
+            },
+            other => other,
+        };
+        let frame = self.encoder.encode(&message);
+        self.listener.send(peer, &frame)
+    }
+
+    /// The next thing heard, if there is one.
+    pub fn try_recv(&mut self) -> Option<Heard> {
+        loop {
+            if let Some(heard) = self.heard.pop_front() {
+                return Some(heard);
+            }
+            if let Some(heard) = self.rings.recv() {
+                return Some(heard);
+            }
+            match self.listener.try_recv() {
+                Some(incoming) => self.on_incoming(incoming),
+                None => {
+                    let visit = self.news.pop_front()?;
+                    self.on_visit(visit);
+                }
+            }
+        }
+    }
+
+    /// Drops a peer: nothing more is heard of it.
+    pub fn forget(&mut self, peer: PeerId) {
+        self.listener.forget(peer);
+        self.rings.forget(peer);
+        self.heard.retain(|heard| heard.peer() != peer);
+        if let Ok(visits) = &mut self.visits {
+            visits.withdraw(peer);
+        }
+    }
+
+    /// Waits until [`Self::try_recv`] may have something.
+    ///
+    /// # Errors
+    /// If the transport failed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe. Call `try_recv` until it is empty before waiting.
+    pub async fn readable(&mut self) -> io::Result<()> {
+        if !self.heard.is_empty() || !self.news.is_empty() {
+            return Ok(());
+        }
+        let visits = &self.visits;
+        let visited = async {
+            match visits {
+                Ok(visits) => visits.ready().await,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.rings.ready() => return Ok(()),
+            ready = self.listener.readable() => return ready,
+            ready = visited => ready?,
+        }
+        if let Ok(visits) = &mut self.visits {
+            visits.look(&mut self.news);
+        }
+        Ok(())
+    }
+
+    /// What lies in the peer's ring came before this.
+    fn on_incoming(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Closed { peer } => {
+                self.rings.drain(peer, &mut self.heard);
+                self.heard.push_back(Heard::Closed { peer });
+            }
+            Incoming::Frame {
+                peer,
+                origin,
+                frame,
+            } => {
+                self.rings.drain(peer, &mut self.heard);
+                let message = Message::decode(&frame);
+                if let Ok(Message::Reply(reply)) = &message {
+                    self.rings.answered_elsewhere(peer, reply.batch);
+                }
+                self.heard.push_back(Heard::Message {
+                    peer,
+                    origin,
+                    message,
+                });
+            }
+        }
+    }
+
+    fn on_visit(&mut self, visit: Visit) {
+        match visit {
+            Visit::Arrived(peer, path) => self.rings.add(peer, path),
+            Visit::Gone(peer) => {
+                self.rings.drain(peer, &mut self.heard);
+                if self.rings.hung_up(peer) {
+                    self.listener.forget(peer);
+                    self.heard.push_back(Heard::Closed { peer });
+                }
+            }
+        }
+    }
+}
+
+impl Heard {
+    fn peer(&self) -> PeerId {
+        match self {
+            Heard::Message { peer, .. } | Heard::Closed { peer } => *peer,
+        }
+    }
+}
+
+/// The control socket beside the first ipc endpoint.
+fn control_socket(listener: &impl Listener) -> Result<Visits, &'static str> {
+    let path = |endpoint: &String| Some(endpoint.strip_prefix("ipc://")?.to_owned());
+    let path = listener.endpoints().iter().find_map(path);
+    let path = path.filter(|path| !path.starts_with('@'));
+    let path = path.ok_or("the front end has no ipc endpoint")?;
+    Visits::beside(Path::new(&path)).map_err(|error| {
+        tracing::warn!(%error, path, "no control socket for shared memory");
+        "the front end has no control socket; its log says why"
+    })
+}

@@ -1,0 +1,149 @@
+//! Spinning before a runtime sleeps.
+//!
+//! Waking a sleeping thread costs more than everything else on the way of a small batch. So a
+//! front end whose cores are its own looks at the rings for a while before its runtime sleeps:
+//! [`before_park`] is called by the runtime's park hook, finds what tasks on this thread wait
+//! for, and wakes the task whose entry came. Only when the time is up does it arm the sleep flags,
+//! so that a container never rings for a front end that is about to look anyway.
+//!
+//! The time adapts: it doubles while entries come within it, halves while they do not, up to what
+//! the model's container asked for. A long spin is cut into slices, between which the runtime
+//! looks at its sockets.
+//!
+//! On a thread without the hook nothing spins, and the flags are armed when a task begins to wait.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use skysail_memory::region::SharedWords;
+use skysail_memory::ring::{Awaited, SleepFlag};
+
+/// A spin without a look at the sockets.
+const SLICE: Duration = Duration::from_micros(10);
+/// The least that a spin shrinks to.
+const SPIN_MIN: Duration = Duration::from_micros(1);
+/// Looks between two readings of the clock.
+const LOOKS: u32 = 16;
+
+thread_local! {
+    static PARK: RefCell<Park> = const { RefCell::new(Park { hooked: false, spinners: Vec::new() }) };
+}
+
+struct Park {
+    hooked: bool,
+    spinners: Vec<Weak<Spinner>>,
+}
+
+/// To be called by the runtime of a front end whenever it is about to sleep; see
+/// `tokio::runtime::Builder::on_thread_park`.
+pub fn before_park() {
+    PARK.with_borrow_mut(|park| {
+        park.hooked = true;
+        park.spinners.retain(|spinner| match spinner.upgrade() {
+            Some(spinner) => {
+                spinner.spin();
+                true
+            }
+            None => false,
+        });
+    });
+}
+
+/// Whether this thread calls [`before_park`].
+pub(super) fn is_hooked() -> bool {
+    PARK.with_borrow(|park| park.hooked)
+}
+
+/// What one task waits for.
+#[derive(Debug, Default)]
+pub(super) struct Spinner(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    places: Vec<(Awaited<SharedWords>, SleepFlag<SharedWords>)>,
+    waker: Option<Waker>,
+    since: Option<Instant>,
+    spin: Duration,
+}
+
+impl Spinner {
+    /// A spinner of the task that runs on this thread.
+    pub(super) fn register() -> Arc<Spinner> {
+        let spinner = Arc::new(Spinner::default());
+        PARK.with_borrow_mut(|park| park.spinners.push(Arc::downgrade(&spinner)));
+        spinner
+    }
+
+    /// From here on `waker` is woken when one of `places` is filled; the flags are armed when
+    /// spinning has not helped.
+    pub(super) fn watch(
+        &self,
+        waker: &Waker,
+        places: impl Iterator<Item = (Awaited<SharedWords>, SleepFlag<SharedWords>)>,
+    ) {
+        let mut waiting = self.lock();
+        waiting.places.clear();
+        waiting.places.extend(places);
+        match &mut waiting.waker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    /// An entry was taken: within `limit` of the wait's beginning, spinning longer would have
+    /// found it.
+    pub(super) fn found(&self, limit: Duration) {
+        let mut waiting = self.lock();
+        waiting.places.clear();
+        let Some(since) = waiting.since.take() else {
+            return;
+        };
+        waiting.spin = if since.elapsed() <= limit {
+            (2 * waiting.spin).clamp(2 * SPIN_MIN, limit)
+        } else {
+            (waiting.spin / 2).max(SPIN_MIN)
+        };
+    }
+
+    fn spin(&self) {
+        let mut waiting = self.lock();
+        if waiting.places.is_empty() {
+            return;
+        }
+        let begin = Instant::now();
+        let since = *waiting.since.get_or_insert(begin);
+        let spin = waiting.spin;
+        let ready = |waiting: &Waiting| waiting.places.iter().any(|(place, _)| place.is_ready());
+        while since.elapsed() < spin {
+            for _ in 0..LOOKS {
+                if ready(&waiting) {
+                    return waiting.wake();
+                }
+                std::hint::spin_loop();
+            }
+            if begin.elapsed() >= SLICE {
+                return waiting.wake();
+            }
+        }
+        waiting.places.iter().for_each(|(_, flag)| flag.arm());
+        if ready(&waiting) {
+            waiting.wake();
+        }
+        waiting.places.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn wake(&mut self) {
+        self.places.clear();
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}

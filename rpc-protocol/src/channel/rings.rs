@@ -1,0 +1,180 @@
+//! The shared paths of all peers of a front end.
+//!
+//! # Invariants
+//! - `busy` names the peers that have batches, and no others.
+//! - A path whose peer is gone lingers, with the rows of its batches, until the peer has hung up
+//!   its control socket; at most [`LINGERING_MAX`] do.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::Heard;
+use super::frontend::FrontendPath;
+use super::park::{self, Spinner};
+use crate::message::{BatchId, Message, Predict};
+use crate::transport::{Origin, PeerId};
+
+/// Paths of peers that the front end has done with, and that have not hung up.
+const LINGERING_MAX: usize = 64;
+
+/// All shared paths.
+#[derive(Default)]
+pub(super) struct Rings {
+    paths: HashMap<PeerId, Box<FrontendPath>>,
+    busy: Vec<PeerId>,
+    lingering: BTreeMap<PeerId, Box<FrontendPath>>,
+    spinner: Option<Arc<Spinner>>,
+}
+
+impl Rings {
+    /// A container has mapped its memory.
+    pub(super) fn add(&mut self, peer: PeerId, path: Box<FrontendPath>) {
+        self.paths.insert(peer, path);
+    }
+
+    /// Whether no peer has a path.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// Sends a batch, or gives it back if there is no path, or it does not fit.
+    #[allow(clippy::result_large_err, reason = "as `FrontendPath::send`")]
+    pub(super) fn send(&mut self, peer: PeerId, predict: Predict) -> Result<(), Predict> {
+        let Some(path) = self.paths.get_mut(&peer) else {
+            return Err(predict);
+        };
+        let was_busy = path.is_busy();
+        path.send(predict)?;
+        if !was_busy {
+            self.busy.push(peer);
+        }
+        Ok(())
+    }
+
+    /// The next reply of any peer.
+    pub(super) fn recv(&mut self) -> Option<Heard> {
+        for index in 0..self.busy.len() {
+            let peer = self.busy[index];
+            let Some(path) = self.paths.get_mut(&peer) else {
+                continue;
+            };
+            path.disarm();
+            let Some(reply) = path.recv() else { continue };
+            if let Some(spinner) = &self.spinner {
+                spinner.found(path.spin());
+            }
+            // The next look begins with another peer.
+            self.busy.rotate_left(index + 1);
+            self.settle(peer);
+            return Some(heard(peer, reply.map(Message::Reply)));
+        }
+        None
+    }
+
+    /// All replies that `peer` has sent so far.
+    pub(super) fn drain(&mut self, peer: PeerId, into: &mut VecDeque<Heard>) {
+        let Some(path) = self.paths.get_mut(&peer) else {
+            return;
+        };
+        while let Some(reply) = path.recv() {
+            into.push_back(heard(peer, reply.map(Message::Reply)));
+        }
+        self.settle(peer);
+    }
+
+    /// A batch was answered by the transport.
+    pub(super) fn answered_elsewhere(&mut self, peer: PeerId, batch: BatchId) {
+        if let Some(path) = self.paths.get_mut(&peer) {
+            path.finish(batch);
+            self.settle(peer);
+        }
+    }
+
+    /// The front end has done with `peer`, which may still read.
+    pub(super) fn forget(&mut self, peer: PeerId) {
+        let Some(path) = self.paths.remove(&peer) else {
+            return;
+        };
+        self.busy.retain(|busy| *busy != peer);
+        if path.is_busy() {
+            self.lingering.insert(peer, path);
+        }
+        if self.lingering.len() > LINGERING_MAX {
+            self.lingering.pop_first();
+        }
+    }
+
+    /// `peer` has hung up; says whether it was in use.
+    pub(super) fn hung_up(&mut self, peer: PeerId) -> bool {
+        self.lingering.remove(&peer);
+        self.busy.retain(|busy| *busy != peer);
+        self.paths.remove(&peer).is_some()
+    }
+
+    /// Waits for a reply of any peer.
+    pub(super) async fn ready(&mut self) {
+        poll_fn(|context| self.poll_ready(context)).await;
+    }
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.busy.is_empty() {
+            return Poll::Pending;
+        }
+        let paths = &mut self.paths;
+        for peer in &self.busy {
+            let Some(path) = paths.get(peer) else {
+                continue;
+            };
+            // Rings of before are forgotten; the next one wakes this task.
+            while path.poll_bell(context).is_ready() {}
+        }
+        let busy = || self.busy.iter();
+        let ready = |paths: &HashMap<PeerId, Box<FrontendPath>>| {
+            busy().any(|peer| paths.get(peer).is_some_and(|path| path.is_ready()))
+        };
+        if ready(paths) {
+            return Poll::Ready(());
+        }
+        let spin = busy()
+            .filter_map(|peer| Some(paths.get(peer)?.spin()))
+            .max();
+        if park::is_hooked() && spin > Some(Duration::ZERO) {
+            let spinner = self.spinner.get_or_insert_with(Spinner::register);
+            for peer in &self.busy {
+                paths.entry(*peer).and_modify(|path| path.may_be_armed());
+            }
+            let places = busy().filter_map(|peer| Some(paths.get(peer)?.awaited()));
+            spinner.watch(context.waker(), places);
+            return Poll::Pending;
+        }
+        for peer in &self.busy {
+            paths.entry(*peer).and_modify(|path| path.arm());
+        }
+        if ready(paths) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    /// Takes note of whether `peer` still has batches.
+    fn settle(&mut self, peer: PeerId) {
+        let busy = self.paths.get(&peer).is_some_and(|path| path.is_busy());
+        if !busy {
+            self.busy.retain(|other| *other != peer);
+        }
+    }
+}
+
+/// Whatever a peer's transport is, its shared path is on this host.
+fn heard(peer: PeerId, message: Result<Message, crate::message::DecodeError>) -> Heard {
+    let origin = Origin::Ipc;
+    Heard::Message {
+        peer,
+        origin,
+        message,
+    }
+}

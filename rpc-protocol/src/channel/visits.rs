@@ -1,0 +1,351 @@
+//! The front end's control socket: where containers fetch their shared memory.
+//!
+//! ```text
+//!   offer(nonce) ─► visitor connects ─► shows the nonce ─► gets the setup ─► "ready": Arrived
+//!                                  └─ anything else: hung up on     hang-up later: Gone
+//! ```
+//!
+//! A visitor is whoever could open a socket in our directory and knows a nonce that was sent to
+//! one container, once. Its socket stays open for the life of the path.
+//!
+//! # Invariants
+//! - A nonce is good for one visit.
+//! - At most [`VISITORS_MAX`] visitors have not shown a nonce yet; one more sends the oldest away.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::event::epoll;
+use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
+use skysail_memory::region::{Peer, Region, SharedWords};
+use skysail_memory::ring::{RING_WORDS, Words};
+use skysail_memory::rows::RowLog;
+use tokio::io::unix::AsyncFd;
+
+use super::frontend::{FrontendPath, Parts};
+use super::setup::{
+    CHALLENGE_WORD, FLAG_WORD, READY, SHARED_BYTES_MAX, Setup, Sizes, VISIT_BYTES, read_visit,
+};
+use crate::message::{NONCE_BYTES, Offer};
+use crate::tensor::Schema;
+use crate::transport::{PeerId, watched};
+
+/// Visitors that have not shown a nonce.
+const VISITORS_MAX: usize = 64;
+/// Events looked at in one turn.
+const EVENTS_MAX: usize = 32;
+/// The listening socket's number among the epoll's.
+const LISTENER: u64 = 0;
+/// Bytes of a socket's path.
+const PATH_BYTES_MAX: usize = crate::transport::zmq::IPC_PATH_BYTES_MAX;
+
+/// Shared memory of all sessions and logs of this process.
+static SHARED_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// A part of [`SHARED_BYTES_MAX`], given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Lease(usize);
+
+impl Lease {
+    pub(super) fn take(bytes: usize) -> Option<Lease> {
+        let grow = |taken: usize| {
+            taken
+                .checked_add(bytes)
+                .filter(|all| *all <= SHARED_BYTES_MAX)
+        };
+        // Relaxed: a budget; nothing else is passed on.
+        SHARED_BYTES
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow)
+            .ok()
+            .map(|_| Lease(bytes))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // Relaxed: as above.
+        SHARED_BYTES.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// What a path is made for.
+#[derive(Clone)]
+pub(super) struct Terms {
+    pub(super) schema: Arc<Schema>,
+    pub(super) max_batch: usize,
+    pub(super) slots: usize,
+    pub(super) log: Option<Arc<RowLog>>,
+    pub(super) spin: Duration,
+}
+
+/// News from the control socket.
+pub(super) enum Visit {
+    /// A container has mapped its memory.
+    Arrived(PeerId, Box<FrontendPath>),
+    /// A container that had arrived has hung up: it is gone, or wants no more of it.
+    Gone(PeerId),
+}
+
+/// The control socket and everybody on it.
+pub(super) struct Visits {
+    listener: OwnedFd,
+    epoll: AsyncFd<OwnedFd>,
+    path: PathBuf,
+    offers: HashMap<[u8; NONCE_BYTES], (PeerId, Terms)>,
+    visitors: BTreeMap<u64, Visitor>,
+    next: u64,
+}
+
+struct Visitor {
+    socket: OwnedFd,
+    state: State,
+}
+
+enum State {
+    /// It has to show its nonce.
+    Strange,
+    /// It has to map its memory and answer the challenge.
+    Mapping(Box<Candidate>),
+    /// Its path is in use.
+    Arrived(PeerId),
+}
+
+/// A path that is not proven yet.
+struct Candidate {
+    peer: PeerId,
+    path: FrontendPath,
+    challenge: u64,
+    answer: SharedWords,
+}
+
+impl Visits {
+    /// Listens beside an ipc endpoint's path.
+    pub(super) fn beside(ipc: &Path) -> io::Result<Visits> {
+        let mut path = ipc.as_os_str().to_owned();
+        path.push(".shm");
+        let path = PathBuf::from(path);
+        if path.as_os_str().len() > PATH_BYTES_MAX {
+            return Err(io::ErrorKind::InvalidFilename.into());
+        }
+        // One that an earlier front end left: its data directory is locked by us.
+        let _ = std::fs::remove_file(&path);
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let listener =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&path)?)?;
+        rustix::net::listen(&listener, VISITORS_MAX as i32)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        add(&epoll, &listener, LISTENER)?;
+        Ok(Visits {
+            listener,
+            epoll: watched(epoll)?,
+            path,
+            offers: HashMap::new(),
+            visitors: BTreeMap::new(),
+            next: LISTENER,
+        })
+    }
+
+    /// An offer for `peer`; an earlier one is void.
+    pub(super) fn offer(&mut self, peer: PeerId, terms: Terms) -> io::Result<Offer> {
+        self.withdraw(peer);
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(io::Error::other)?;
+        self.offers.insert(nonce, (peer, terms));
+        let name = self.path.file_name().unwrap_or_default();
+        let socket = name.to_string_lossy().into_owned();
+        Ok(Offer { socket, nonce })
+    }
+
+    /// `peer` will not come any more.
+    pub(super) fn withdraw(&mut self, peer: PeerId) {
+        self.offers.retain(|_, (offered, _)| *offered != peer);
+        self.visitors.retain(|_, visitor| match &visitor.state {
+            State::Mapping(candidate) => candidate.peer != peer,
+            State::Strange | State::Arrived(_) => true,
+        });
+    }
+
+    /// Waits until there may be something to do.
+    pub(super) async fn ready(&self) -> io::Result<()> {
+        self.epoll.readable().await?.clear_ready();
+        Ok(())
+    }
+
+    /// Does what there is to do.
+    pub(super) fn look(&mut self, news: &mut VecDeque<Visit>) {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        loop {
+            events.clear();
+            let now = rustix::event::Timespec::default();
+            let buffer = rustix::buffer::spare_capacity(&mut events);
+            let waited = epoll::wait(self.epoll.get_ref(), buffer, Some(&now));
+            if waited.is_err() || events.is_empty() {
+                return;
+            }
+            for event in &events {
+                match event.data.u64() {
+                    LISTENER => self.accept(),
+                    number => self.hear(number, news),
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        while let Ok(socket) = rustix::net::accept_with(&self.listener, flags) {
+            self.next += 1;
+            if add(self.epoll.get_ref(), &socket, self.next).is_err() {
+                continue;
+            }
+            let strange = |visitor: &&Visitor| matches!(visitor.state, State::Strange);
+            if self.visitors.values().filter(strange).count() == VISITORS_MAX {
+                let oldest = self.visitors.iter().find(|(_, v)| strange(v));
+                let oldest = oldest.map(|(number, _)| *number);
+                oldest
+                    .into_iter()
+                    .for_each(|n| drop(self.visitors.remove(&n)));
+            }
+            let state = State::Strange;
+            self.visitors.insert(self.next, Visitor { socket, state });
+        }
+    }
+
+    /// A visitor said something, or hung up. Whoever says what is not expected is hung up on.
+    fn hear(&mut self, number: u64, news: &mut VecDeque<Visit>) {
+        let Some(visitor) = self.visitors.remove(&number) else {
+            return;
+        };
+        let mut said = [0; VISIT_BYTES + 1];
+        let heard = rustix::net::recv(&visitor.socket, &mut said, RecvFlags::DONTWAIT);
+        let said = match heard {
+            Ok((bytes, _)) => &said[..bytes],
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
+                self.visitors.insert(number, visitor);
+                return;
+            }
+            Err(_) => &[],
+        };
+        let Visitor { socket, state } = visitor;
+        let next = match state {
+            State::Strange => self.welcome(&socket, said),
+            State::Mapping(candidate) if said == [READY] => arrived(*candidate, news),
+            State::Mapping(_) => None,
+            State::Arrived(peer) => {
+                news.push_back(Visit::Gone(peer));
+                None
+            }
+        };
+        if let Some(state) = next {
+            self.visitors.insert(number, Visitor { socket, state });
+        }
+    }
+
+    /// Gives a visitor its memory, if it shows the nonce of an offer.
+    fn welcome(&mut self, socket: &OwnedFd, said: &[u8]) -> Option<State> {
+        let (peer, terms) = self.offers.remove(&read_visit(said)?)?;
+        match make(socket, peer, terms) {
+            Ok(candidate) => Some(State::Mapping(Box::new(candidate))),
+            Err(error) => {
+                tracing::warn!(%error, "no shared memory for a container");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Visits {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn add(epoll: &OwnedFd, socket: &OwnedFd, number: u64) -> rustix::io::Result<()> {
+    let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+    epoll::add(epoll, socket, epoll::EventData::new_u64(number), flags)
+}
+
+/// Makes the memory of a path and passes it.
+fn make(socket: &OwnedFd, peer: PeerId, terms: Terms) -> io::Result<Candidate> {
+    let log = terms.log.as_ref();
+    let log_rows = log.map_or(0, |log| log.layout().rows());
+    let sizes = Sizes::new(&terms.schema, terms.max_batch, terms.slots, log_rows);
+    let (requests, results) = (sizes.requests(), sizes.results());
+    let lease = Lease::take(requests.bytes() + results.bytes());
+    let lease = lease.ok_or_else(|| io::Error::other("the budget of shared memory is used up"))?;
+    let requests = Region::create("skysail-requests", requests, Peer::Reads)?;
+    let results = Region::create("skysail-results", results, Peer::Writes)?;
+    let our_bell = rustix::event::eventfd(
+        0,
+        rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
+    )?;
+    // Of a pipe, the writing end's flags are ours alone: nobody can make our writes block.
+    let (their_end, container_bell) = rustix::pipe::pipe_with(
+        rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK,
+    )?;
+    let mut challenge = [0; 8];
+    getrandom::fill(&mut challenge).map_err(io::Error::other)?;
+    let challenge = u64::from_le_bytes(challenge);
+    // Relaxed: ordered before the setup message, which the container awaits.
+    requests.words(CHALLENGE_WORD, 1).words()[0].store(challenge, Ordering::Relaxed);
+    let none = || io::Error::other("no descriptor");
+    let mut descriptors = vec![
+        requests.fd().ok_or_else(none)?,
+        results.fd().ok_or_else(none)?,
+        our_bell.as_fd(),
+        their_end.as_fd(),
+    ];
+    descriptors.extend(log.and_then(|log| log.fd()));
+    Setup {
+        sizes,
+        challenge,
+        descriptors,
+    }
+    .send(socket)?;
+    let answer = results.words(CHALLENGE_WORD, 1);
+    let path = FrontendPath::new(Parts {
+        requests: requests.words(0, RING_WORDS),
+        we_sleep: requests.words(FLAG_WORD, 1),
+        blocks: requests.into_bulk().writer(),
+        replies: results.words(0, RING_WORDS),
+        container_sleeps: results.words(FLAG_WORD, 1),
+        results: results.into_bulk().reader(),
+        container_bell,
+        our_bell: watched(our_bell)?,
+        sizes,
+        schema: terms.schema,
+        log: terms.log,
+        spin: terms.spin,
+        lease,
+    });
+    Ok(Candidate {
+        peer,
+        path,
+        challenge,
+        answer,
+    })
+}
+
+/// The container says that it is ready: the memory says whether it is the same memory.
+fn arrived(candidate: Candidate, news: &mut VecDeque<Visit>) -> Option<State> {
+    let Candidate {
+        peer,
+        path,
+        challenge,
+        answer,
+    } = candidate;
+    // Relaxed: written before the message that was just read.
+    let answer = answer.words()[0].load(Ordering::Relaxed);
+    if answer != !challenge {
+        tracing::warn!("a container's memory is not the memory that it was given");
+        return None;
+    }
+    news.push_back(Visit::Arrived(peer, Box::new(path)));
+    Some(State::Arrived(peer))
+}
