@@ -31,7 +31,12 @@ pub trait LaneQuery: Queued {
 pub struct Lane<Q> {
     queue: DeadlineQueue<Q>,
     replicas: Replicas,
+    /// Empty, for the batches to come.
+    spare: Vec<Vec<Q>>,
 }
+
+/// Lists of queries that are kept for batches to come: about as many as are in flight.
+const SPARE_MAX: usize = 64;
 
 /// What to do next.
 #[derive(Debug)]
@@ -63,6 +68,7 @@ impl<Q: LaneQuery> Default for Lane<Q> {
         Lane {
             queue: DeadlineQueue::default(),
             replicas: Replicas::default(),
+            spare: Vec::new(),
         }
     }
 }
@@ -131,9 +137,8 @@ impl<Q: LaneQuery> Lane<Q> {
             return Next::Wait(until);
         }
         let size = size_max.min(self.queue.len());
-        let queries = std::iter::from_fn(|| self.queue.take())
-            .take(size)
-            .collect();
+        let mut queries = self.spare.pop().unwrap_or_default();
+        queries.extend(std::iter::from_fn(|| self.queue.take()).take(size));
         self.replicas.started(replica);
         Next::Batch { replica, queries }
     }
@@ -158,6 +163,14 @@ impl<Q: LaneQuery> Lane<Q> {
     pub fn replica_left(&mut self, id: ReplicaId) -> Vec<GivenBack<Q>> {
         self.replicas.remove(id);
         self.give_back_if_unserved(Cause::ReplicaLost)
+    }
+
+    /// Takes back a list that a batch came in, to use it again.
+    pub fn recycle(&mut self, mut queries: Vec<Q>) {
+        queries.clear();
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(queries);
+        }
     }
 
     /// A batch of a replica ended.

@@ -1,10 +1,12 @@
 //! One current-thread tokio runtime per core.
 //!
 //! Each runtime has its own thread and lives until the process ends. What is spawned on one
-//! stays there, so the data plane's tasks never move between cores.
+//! stays there, so the data plane's tasks never move between cores. Before a runtime sleeps it
+//! may look at the containers' rings for a while ([`park`]).
 
 use std::future::Future;
 
+use skysail_rpc::channel::park;
 use tokio::runtime::{Builder, Handle};
 
 /// The runtimes of a front end.
@@ -56,7 +58,10 @@ impl Cores {
 }
 
 fn start_one(index: usize) -> std::io::Result<Handle> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(park::before_park)
+        .build()?;
     let handle = runtime.handle().clone();
     std::thread::Builder::new()
         .name(format!("core-{index}"))

@@ -16,6 +16,7 @@ use skysail_monitor::ModelMetrics;
 use skysail_rpc::Schema;
 use skysail_rpc::channel::SharedLog;
 use skysail_rpc::rows::RowLog;
+use smallvec::SmallVec;
 
 use crate::ask::Ask;
 
@@ -46,7 +47,7 @@ pub(crate) struct Batch {
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Work {
-    pub(crate) batches: Vec<Batch>,
+    pub(crate) batches: SmallVec<[Batch; 1]>,
     /// A wake-up to schedule.
     pub(crate) wake_at: Option<Instant>,
     given_back: Vec<GivenBack<Ask>>,
@@ -215,9 +216,18 @@ impl Lane {
         state.registered.is_none() && state.replicas == 0
     }
 
-    /// A batch ended; forms the next ones.
-    pub(crate) fn batch_ended(&self, now: Instant, id: ReplicaId, end: BatchEnd) -> Work {
+    /// A batch ended; forms the next ones. `spare` is an empty list that an earlier one came in.
+    pub(crate) fn batch_ended(
+        &self,
+        now: Instant,
+        id: ReplicaId,
+        end: BatchEnd,
+        spare: Option<Vec<Ask>>,
+    ) -> Work {
         let mut state = self.lock();
+        spare
+            .into_iter()
+            .for_each(|spare| state.core.recycle(spare));
         state.core.batch_ended(now, id, end);
         let mut work = Work::default();
         self.collect(&mut state, now, &mut work);

@@ -36,6 +36,8 @@ use batch::{answer, assemble, batch_end, observe};
 
 /// Replicas of one front end, all versions together.
 const REPLICAS_MAX: usize = 4096;
+/// Lists of queries that are kept for later batches.
+const SPARE_MAX: usize = 16;
 /// Commands and frames handled before the other is looked at again.
 const BURST: usize = 64;
 
@@ -58,6 +60,8 @@ pub(crate) struct Rpc<L> {
     peers: HashMap<PeerId, Peer>,
     by_replica: HashMap<ReplicaId, PeerId>,
     next_timer: Option<Instant>,
+    /// Empty lists of answered batches, on their way back to a lane.
+    spare: Vec<Vec<Ask>>,
 }
 
 /// A connected container.
@@ -102,6 +106,7 @@ impl<L: Listener> Rpc<L> {
             peers: HashMap::new(),
             by_replica: HashMap::new(),
             next_timer: None,
+            spare: Vec::new(),
         }
     }
 
@@ -366,14 +371,17 @@ impl<L: Listener> Rpc<L> {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let asks = peer.in_flight.remove(&batch).unwrap_or_default();
+        let mut asks = peer.in_flight.remove(&batch).unwrap_or_default();
         let (lane, replica, schema) = (peer.lane.clone(), peer.replica, peer.agreed.schema.clone());
         let end = batch_end(&result, &asks, round_trip);
         observe(&lane, &result, asks.len(), (round_trip, compute));
         // The replica gets its next batch before this one's answers are told.
-        let work = lane.batch_ended(now, replica, end);
+        let work = lane.batch_ended(now, replica, end, self.spare.pop());
         self.carry_out(&lane, work);
-        answer(asks, result, &schema);
+        answer(&mut asks, result, &schema);
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(asks);
+        }
     }
 
     fn on_command(&mut self, command: Command) {

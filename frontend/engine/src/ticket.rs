@@ -8,8 +8,9 @@
 //! - `stage` only goes forward.
 //!
 //! # Cost
-//! One allocation; a lock that only the two ends share.
+//! A lock that only the two ends share. No allocation while a thread has used tickets left.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,36 +58,77 @@ impl Shared {
     }
 }
 
+/// Used tickets that a thread keeps: as many as it may have out at a time, in a burst.
+const USED_MAX: usize = 4096;
+
+thread_local! {
+    static USED: RefCell<Vec<Arc<Shared>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One end's hold on a ticket; the last one keeps it for another query.
+#[derive(Debug)]
+struct Half(Option<Arc<Shared>>);
+
+impl Half {
+    fn shared(&self) -> &Shared {
+        self.0.as_deref().expect("held until it is dropped")
+    }
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        let Some(mut shared) = self.0.take() else {
+            return;
+        };
+        // Whoever finds itself alone is the last; if both ends go at once, nobody is.
+        let Some(last) = Arc::get_mut(&mut shared) else {
+            return;
+        };
+        *last = Shared::default();
+        // A thread that is ending keeps nothing.
+        let _ = USED.try_with(|used| {
+            let mut used = used.borrow_mut();
+            if used.len() < USED_MAX {
+                used.push(shared);
+            }
+        });
+    }
+}
+
 /// The end that answers.
 #[derive(Debug)]
-pub(crate) struct Answerer(Arc<Shared>);
+pub(crate) struct Answerer(Half);
 
 /// The end that waits.
 #[derive(Debug)]
-pub(crate) struct Pending(Arc<Shared>);
+pub(crate) struct Pending(Half);
 
 /// A new promise.
 pub(crate) fn ticket() -> (Answerer, Pending) {
-    let shared = Arc::<Shared>::default();
-    (Answerer(shared.clone()), Pending(shared))
+    let used = USED.with_borrow_mut(Vec::pop);
+    let shared = used.unwrap_or_default();
+    (
+        Answerer(Half(Some(shared.clone()))),
+        Pending(Half(Some(shared))),
+    )
 }
 
 impl Answerer {
     /// The query is on its way to a replica.
     pub(crate) fn sent(&self) {
         // Relaxed: only the cause that is shown depends on it.
-        self.0.sent.store(true, Ordering::Relaxed);
+        self.0.shared().sent.store(true, Ordering::Relaxed);
     }
 
     /// Answers.
     pub(crate) fn answer(self, said: Said) {
-        self.0.answer(said);
+        self.0.shared().answer(said);
     }
 }
 
 impl Drop for Answerer {
     fn drop(&mut self) {
-        self.0.answer(Err(Cause::ReplicaLost.into()));
+        self.0.shared().answer(Err(Cause::ReplicaLost.into()));
     }
 }
 
@@ -94,7 +136,7 @@ impl Pending {
     /// Why a query whose deadline passes now is late.
     pub(crate) fn expired(&self) -> Cause {
         // Relaxed: see `Answerer::sent`.
-        if self.0.sent.load(Ordering::Relaxed) {
+        if self.0.shared().sent.load(Ordering::Relaxed) {
             Cause::ExpiredModel
         } else {
             Cause::ExpiredQueue
@@ -106,7 +148,7 @@ impl Future for Pending {
     type Output = Said;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Said> {
-        let mut state = self.0.lock();
+        let mut state = self.0.shared().lock();
         match std::mem::replace(&mut *state, State::Taken) {
             State::Answered(said) => Poll::Ready(said),
             State::Taken => unreachable!("polled again after its answer"),

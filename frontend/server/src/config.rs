@@ -5,12 +5,17 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
+use skysail_rpc::channel::{SHARED_BYTES_MAX, Sharing};
+
+/// Longest spin, in microseconds.
+const SPIN_US_MAX: u32 = 10_000;
 
 /// Prefix of environment variables.
 const ENVIRONMENT: &str = "SKYSAIL_SERVE_";
@@ -34,6 +39,15 @@ pub(crate) struct Config {
     pub(crate) cache_bytes: usize,
     /// Largest JSON body of a query.
     pub(crate) body_bytes_max: usize,
+    /// Whether containers on this host are offered shared memory.
+    pub(crate) shared_memory: bool,
+    /// Rows of queries that one version's shared memory holds, as far as its bytes allow.
+    pub(crate) row_log_rows: usize,
+    /// Bytes of one version's shared memory for queries, at most.
+    pub(crate) row_log_bytes_max: usize,
+    /// How long, in microseconds, a core looks for a container's reply before it sleeps; none:
+    /// 50 on machines of 4 cores and more, else 0.
+    pub(crate) spin_us_max: Option<u32>,
     /// Who may connect.
     pub(crate) auth: Auth,
     /// What is logged: a level, or a filter such as `info,skysail_engine=debug`.
@@ -104,6 +118,15 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) body_bytes_max: Option<usize>,
+    /// Offer shared memory to containers on this host [default: true]
+    #[arg(long, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shared_memory: Option<bool>,
+    /// Longest time in microseconds that a core looks for a reply before it sleeps
+    /// [default: 50 on 4 cores or more, else 0]
+    #[arg(long, value_name = "MICROS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) spin_us_max: Option<u32>,
     /// Who may connect; addresses beyond loopback need `none` until there are tokens
     /// [default: loopback]
     #[arg(long, value_name = "WHO")]
@@ -123,6 +146,7 @@ impl Config {
     /// The built-in configuration for a data directory.
     fn defaults() -> Config {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let sharing = Sharing::default();
         Config {
             data_dir: default_data_dir(),
             query: "127.0.0.1:1337".into(),
@@ -132,6 +156,10 @@ impl Config {
             cores: (cores / 2).max(1),
             cache_bytes: 32 << 20,
             body_bytes_max: 16 << 20,
+            shared_memory: true,
+            row_log_rows: sharing.log_rows,
+            row_log_bytes_max: sharing.log_bytes_max,
+            spin_us_max: None,
             auth: Auth::Loopback,
             log: "info".into(),
             log_format: LogFormat::Text,
@@ -172,7 +200,26 @@ impl Config {
         address("management", &self.management)
     }
 
+    /// Memory shared with containers.
+    pub(crate) fn sharing(&self) -> Sharing {
+        let default = Sharing::default();
+        let spin_max = self.spin_us_max.map(|us| Duration::from_micros(us.into()));
+        Sharing {
+            offered: self.shared_memory,
+            log_rows: self.row_log_rows,
+            log_bytes_max: self.row_log_bytes_max,
+            spin_max: spin_max.unwrap_or(default.spin_max),
+        }
+    }
+
     fn check(&self) -> Result<()> {
+        if self.row_log_bytes_max > SHARED_BYTES_MAX {
+            let bytes = self.row_log_bytes_max;
+            bail!("row_log_bytes_max is {bytes}, at most {SHARED_BYTES_MAX} allowed");
+        }
+        if self.spin_us_max.is_some_and(|us| us > SPIN_US_MAX) {
+            bail!("spin_us_max is more than {SPIN_US_MAX}");
+        }
         if self.cores == 0 || self.cores > 1024 {
             bail!("cores is {}, 1 to 1024 allowed", self.cores);
         }

@@ -274,6 +274,8 @@ fn start_engine(
     let options = Options {
         cache_bytes: config.cache_bytes,
         join_token: Some(token),
+        sharing: config.sharing(),
+        cores: cores.count(),
         ..Options::default()
     };
     let engine = Engine::start(

@@ -328,14 +328,20 @@ impl Payload {
     /// Lends the bytes of `owner`, which lives until the last clone is dropped. Copies them
     /// once if their base is not on a multiple of [`ALIGN_MIN`].
     pub fn from_owner(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        let lent = Self::from_unaligned(owner);
+        if lent.start.addr().get().is_multiple_of(ALIGN_MIN) {
+            return lent;
+        }
+        copies::record(Copied::Misaligned, lent.len);
+        Self::copy_from_slice(lent.as_bytes())
+    }
+
+    /// As [`Payload::from_owner`], but never copies: for bytes that are read as bytes.
+    pub fn from_unaligned(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
         // Shared first: what an owner shows may move with it.
         let owner = Arc::new(owner);
         let bytes = (*owner).as_ref();
         let (start, len) = (NonNull::from(bytes).cast::<u8>(), bytes.len());
-        if !start.addr().get().is_multiple_of(ALIGN_MIN) {
-            copies::record(Copied::Misaligned, len);
-            return Self::copy_from_slice(bytes);
-        }
         let owner = Owner::Shared(owner);
         Payload { start, len, owner }
     }

@@ -43,6 +43,7 @@ use crate::limits::{
 };
 use crate::message::Frame;
 use crate::payload::Payload;
+use skysail_memory::copies::{self, Copied};
 
 /// Payloads up to this size are copied into the message: cheaper than counting references.
 pub const COPY_BYTES_MAX: usize = 1024;
@@ -444,7 +445,7 @@ fn receive_frame(socket: &zmq::Socket) -> Option<(Frame, Sender)> {
     let sender = Sender::of(&mut message);
     let mut more = message.get_more();
     let mut frame = Frame {
-        header: Payload::from_owner(Received(message)),
+        header: Payload::from_unaligned(Received(message)),
         ..Frame::default()
     };
     while more {
@@ -482,6 +483,7 @@ fn send_frame(socket: &mut zmq::Socket, frame: &Frame) -> zmq::Result<()> {
 
 fn send_payload(socket: &mut zmq::Socket, payload: &Payload, flags: c_int) -> zmq::Result<()> {
     if payload.len() <= COPY_BYTES_MAX {
+        copies::record(Copied::SmallFrame, payload.len());
         return socket.send(payload.as_bytes(), flags);
     }
     let owner = Box::into_raw(Box::new(payload.clone()));

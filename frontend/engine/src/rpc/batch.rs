@@ -159,8 +159,8 @@ pub(super) fn observe(
     }
 }
 
-/// Tells every query of a batch what came of it.
-pub(super) fn answer(asks: Vec<Ask>, result: BatchResult, schema: &Arc<Schema>) {
+/// Tells every query of a batch what came of it; leaves the list empty.
+pub(super) fn answer(asks: &mut Vec<Ask>, result: BatchResult, schema: &Arc<Schema>) {
     match result {
         BatchResult::Ok {
             columns,
@@ -171,15 +171,15 @@ pub(super) fn answer(asks: Vec<Ask>, result: BatchResult, schema: &Arc<Schema>) 
     }
 }
 
-fn answer_all(asks: Vec<Ask>, failure: &Failure) {
-    asks.into_iter()
+fn answer_all(asks: &mut Vec<Ask>, failure: &Failure) {
+    asks.drain(..)
         .for_each(|ask| ask.answer(Err(failure.clone())));
 }
 
-fn answer_rows(asks: Vec<Ask>, columns: &[Column], errors: &[RowError], schema: &Arc<Schema>) {
+fn answer_rows(asks: &mut Vec<Ask>, columns: &[Column], errors: &[RowError], schema: &Arc<Schema>) {
     let mut rows: SmallVec<[_; 1]> = columns.iter().map(Column::cells).collect();
     let mut errors = errors.iter().peekable();
-    for (row, ask) in (0..).zip(asks) {
+    for (row, ask) in (0..).zip(asks.drain(..)) {
         let cells: SmallVec<[Cell; 1]> = rows.iter_mut().filter_map(Iterator::next).collect();
         match errors.next_if(|error| error.row == row) {
             Some(error) => ask.answer(Err(model_error(&error.error))),
