@@ -173,7 +173,8 @@ impl ZmqListener {
         }
     }
 
-    fn receive(&mut self) -> Option<Incoming> {
+    /// The next frame; without one, whether that is because none is there.
+    fn receive(&mut self, is_empty: &mut bool) -> Option<Incoming> {
         for _ in 0..IGNORED_MAX {
             let socket = &self.socket.socket;
             let mut routing_id = zmq::Message::new();
@@ -194,6 +195,7 @@ impl ZmqListener {
                 });
             }
         }
+        *is_empty = false;
         None
     }
 
@@ -249,7 +251,13 @@ impl Listener for ZmqListener {
 
     fn try_recv(&mut self) -> Option<Incoming> {
         self.drain_monitor();
-        self.receive().or_else(|| self.next_closed())
+        let mut is_empty = true;
+        let received = self.receive(&mut is_empty);
+        // Whoever is gone may have frames behind those that were dropped.
+        if received.is_none() && is_empty {
+            return self.next_closed();
+        }
+        received
     }
 
     fn forget(&mut self, peer: PeerId) {
