@@ -1,6 +1,6 @@
 //! Payloads, messages, sessions and transports between the front end and containers.
 //!
-//! Four layers, each usable without the one above it:
+//! Four layers, each usable without the one above it, and the keys of the last:
 //!
 //! | module | holds | knows |
 //! |---|---|---|
@@ -8,6 +8,7 @@
 //! | [`message`] | the eight messages of `PROTOCOL.md`, encoded and decoded under [`limits`] | Cap'n Proto |
 //! | [`session`] | the two ends' state machines: time is an argument, nothing blocks | messages |
 //! | [`transport`] | who carries frames: ZeroMQ, memory | bytes |
+//! | [`keys`] | who a peer beyond this machine is | key files |
 //!
 //! Nothing here knows a model's code, an application or HTTP.
 
@@ -15,6 +16,7 @@
 compile_error!("payloads travel little-endian and are shown in place");
 
 pub mod channel;
+pub mod keys;
 pub mod limits;
 pub mod message;
 pub mod session;

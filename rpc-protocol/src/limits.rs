@@ -22,6 +22,8 @@ pub const TENSOR_NAME_BYTES_MAX: usize = 255;
 pub const TEXT_BYTES_MAX: usize = 1 << 10;
 /// Bytes of a join token.
 pub const TOKEN_BYTES_MAX: usize = 256;
+/// Bytes of a key file, with what it says besides the key.
+pub const KEY_FILE_BYTES_MAX: usize = 64 << 10;
 /// Rows of one batch.
 pub const BATCH_ROWS_MAX: u32 = 1 << 16;
 /// Batches in flight in one session.

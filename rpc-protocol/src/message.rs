@@ -173,7 +173,7 @@ pub struct Offer {
 pub enum RejectReason {
     /// No version in common.
     ProtocolVersion,
-    /// The join token is missing or wrong.
+    /// The join token is missing or wrong, or the key may not register the model.
     BadToken,
     /// Names, schema, max batch or slots out of bounds.
     BadHello,

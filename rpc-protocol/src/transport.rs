@@ -25,7 +25,30 @@ use thiserror::Error;
 
 pub(crate) use watch::watched;
 
+use crate::keys::{PublicKey, SecretKey};
 use crate::message::Frame;
+
+/// Who has a key, and may come in: its name; `None` turns the peer away. The second argument
+/// is where it connects from. Called by whoever drives the listener, at each handshake: it must
+/// not wait.
+pub type Authenticate = Box<dyn FnMut(&PublicKey, &str) -> Option<String> + Send>;
+
+/// How a listener proves itself, and whom it lets in.
+pub struct ServerKeys {
+    /// Its own key.
+    pub secret: SecretKey,
+    /// Whom it lets in.
+    pub authenticate: Authenticate,
+}
+
+/// How a container proves itself, and which front end it believes.
+#[derive(Clone, Debug)]
+pub struct ClientKeys {
+    /// Its own key.
+    pub secret: SecretKey,
+    /// The front end's key.
+    pub server: PublicKey,
+}
 
 /// One connection at a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +138,12 @@ pub enum TransportError {
         /// Why.
         source: std::io::Error,
     },
+    /// Keys were given, and the linked libzmq cannot use them.
+    #[error(
+        "the linked libzmq has no CURVE; build against one that has: cargo build --config \
+         docker/libzmq-system.toml"
+    )]
+    NoCurve,
     /// The transport itself failed.
     #[error("cannot set up the transport: {0}")]
     SetUp(#[source] std::io::Error),
@@ -143,6 +172,12 @@ pub trait Listener: Send {
 
     /// The bound endpoints, ports filled in.
     fn endpoints(&self) -> &[String];
+
+    /// The name of the key that a peer has proved to hold, where the mechanism knows keys.
+    fn user(&self, peer: PeerId) -> Option<&str> {
+        let _ = peer;
+        None
+    }
 }
 
 /// The container's side: one connection, used by one thread.
@@ -173,4 +208,9 @@ pub trait Link {
     /// Whether [`Link::recv_beside`] really hears the bell. Where it does not, there is no shared
     /// memory.
     fn hears_bells(&self) -> bool;
+
+    /// Why a link that is closed never carried anything, where the mechanism knows it.
+    fn refusal(&self) -> Option<&'static str> {
+        None
+    }
 }

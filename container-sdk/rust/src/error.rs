@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use skysail_rpc::DataType;
+use skysail_rpc::keys::KeyError;
 use skysail_rpc::tensor::{ColumnError, SchemaError};
+use skysail_rpc::transport::TransportError;
 use thiserror::Error as ThisError;
 
 /// What an author's functions fail with: any error, and any text by `?` or `into()`.
@@ -105,6 +107,15 @@ pub enum StartError {
         bytes: usize,
         limit: usize,
     },
+    /// A key file cannot be used.
+    #[error("{option}")]
+    Key {
+        option: &'static str,
+        source: KeyError,
+    },
+    /// Keys are given, and this build cannot use them.
+    #[error("--key: {}", TransportError::NoCurve)]
+    NoCurve,
     /// The model's signature is not valid.
     #[error("the model's signature is not valid: {0}")]
     Signature(#[source] SchemaError),

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use skysail_rpc::keys::{PublicKey, SecretKey};
 use skysail_rpc::limits::{NAME_BYTES_MAX, SLOTS_MAX, TOKEN_BYTES_MAX};
+use skysail_rpc::transport::{ClientKeys, zmq};
 
 use crate::{Ctx, StartError};
 
@@ -34,9 +36,15 @@ pub struct Options {
     /// Version of the model
     #[arg(long, env = "SKYSAIL_VERSION", value_name = "NAME")]
     pub version: Option<String>,
-    /// File with the join token, which a front end asks for over tcp
+    /// File with the join token, which a front end without keys asks for over tcp
     #[arg(long, env = "SKYSAIL_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// This container's secret key (NAME.key), for a front end with keys; used over tcp only
+    #[arg(long, env = "SKYSAIL_KEY_FILE", value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// The front end's public key (frontend.pub); no other front end is believed
+    #[arg(long, env = "SKYSAIL_SERVER_KEY_FILE", value_name = "FILE")]
+    pub server_key: Option<PathBuf>,
     /// Batches that the front end may have in flight here
     #[arg(long, env = "SKYSAIL_SLOTS", value_name = "N", default_value_t = SLOTS_DEFAULT,
           value_parser = clap::value_parser!(u16).range(1..=i64::from(SLOTS_MAX)))]
@@ -77,6 +85,8 @@ impl Default for Options {
             model: None,
             version: None,
             token_file: None,
+            key: None,
+            server_key: None,
             slots: SLOTS_DEFAULT,
             socket_dir: None,
             shared_memory: true,
@@ -166,6 +176,38 @@ impl Options {
         Duration::from_micros(u64::from(self.spin_us.unwrap_or(default)))
     }
 
+    /// How the container proves who it is, if it has keys.
+    pub(crate) fn keys(&self) -> Result<Option<ClientKeys>, StartError> {
+        let (key, server_key) = match (&self.key, &self.server_key) {
+            (Some(key), Some(server_key)) => (key, server_key),
+            (None, None) => return Ok(None),
+            (Some(_), None) => {
+                return Err(StartError::Missing {
+                    option: "--server-key",
+                    variable: "SKYSAIL_SERVER_KEY_FILE",
+                    what: "the front end's public key, which --key needs beside it",
+                });
+            }
+            (None, Some(_)) => {
+                return Err(StartError::Missing {
+                    option: "--key",
+                    variable: "SKYSAIL_KEY_FILE",
+                    what: "the container's secret key, which --server-key needs beside it",
+                });
+            }
+        };
+        let wrong = |option| move |source| StartError::Key { option, source };
+        let keys = ClientKeys {
+            secret: SecretKey::read(key).map_err(wrong("--key"))?,
+            server: PublicKey::read(server_key).map_err(wrong("--server-key"))?,
+        };
+        if zmq::has_curve() {
+            Ok(Some(keys))
+        } else {
+            Err(StartError::NoCurve)
+        }
+    }
+
     /// The context of the model's calls.
     pub(crate) fn ctx(&self) -> Ctx {
         let ctx = Ctx::new(&self.path);
@@ -223,6 +265,8 @@ fn name<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn error<T: std::fmt::Debug>(result: Result<T, StartError>) -> String {
@@ -250,6 +294,65 @@ mod tests {
         Options::named("digits-linear", "1.0_b")
             .identity()
             .expect("names");
+    }
+
+    #[test]
+    fn keys_come_in_twos_and_are_read_at_the_start() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            let private = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&path, private).expect("set");
+            Some(path)
+        };
+        let secret = SecretKey::new([5; 32]);
+        let key = file("m.key", &secret.to_z85());
+        let server_key = file("frontend.pub", &secret.public().to_string());
+        let garbage = file("garbage", "no key");
+        let keys = |key: &Option<PathBuf>, server_key: &Option<PathBuf>| {
+            let (key, server_key) = (key.clone(), server_key.clone());
+            let options = Options {
+                key,
+                server_key,
+                ..Options::default()
+            };
+            options.keys()
+        };
+        assert!(keys(&None, &None).expect("none are needed").is_none());
+        let told = error(keys(&key, &None));
+        assert!(
+            told.starts_with("--server-key (or SKYSAIL_SERVER_KEY_FILE) is not given"),
+            "{told}"
+        );
+        let told = error(keys(&None, &server_key));
+        assert!(
+            told.starts_with("--key (or SKYSAIL_KEY_FILE) is not given"),
+            "{told}"
+        );
+        let causes = |result: Result<_, StartError>| {
+            crate::error::causes(&result.map(|_: Option<ClientKeys>| ()).expect_err("wrong"))
+        };
+        let told = causes(keys(&garbage, &server_key));
+        assert!(
+            told.starts_with("--key: ") && told.contains("40 characters"),
+            "{told}"
+        );
+        let told = causes(keys(&key, &garbage));
+        assert!(
+            told.starts_with("--server-key: ") && told.contains("40 characters"),
+            "{told}"
+        );
+        let told = causes(keys(&Some("/nonexistent".into()), &server_key));
+        assert!(told.contains("cannot read key file /nonexistent"), "{told}");
+        match keys(&key, &server_key) {
+            Ok(keys) => assert_eq!(keys.expect("given").server, secret.public()),
+            Err(error) => assert!(error.to_string().contains("no CURVE") && !zmq::has_curve()),
+        }
+        let open = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(key.as_ref().expect("a path"), open).expect("set");
+        let told = causes(keys(&key, &server_key));
+        assert!(told.contains("chmod 600"), "{told}");
     }
 
     #[test]

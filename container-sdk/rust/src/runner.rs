@@ -12,7 +12,7 @@
 //! # Invariants
 //! - Every batch that was taken is answered, or the session ends.
 //! - A batch whose deadline has passed is answered without being computed.
-//! - A lost connection is logged once, not at each attempt to come back.
+//! - A lost connection is logged once for each cause, not at each attempt to come back.
 //!
 //! # Cost
 //! One extra look at the link a batch. A connection is tried again within a second.
@@ -104,7 +104,8 @@ impl From<RecvError> for Lost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Serving,
-    Away,
+    /// Why the connection is refused, where that is known.
+    Away(Option<&'static str>),
     Refused(RejectReason),
 }
 
@@ -176,10 +177,10 @@ impl<M: Model> Runner<M> {
     ) -> Result<(), Reject> {
         let mut backoff = Backoff::default();
         while !self.stop.is_requested() {
-            let (end, welcomed) = match connect() {
-                Ok(mut link) => self.session_with(&mut link),
+            let ((end, welcomed), refusal) = match connect() {
+                Ok(mut link) => (self.session_with(&mut link), link.refusal()),
                 Err(error) => {
-                    self.away(&causes(&error));
+                    self.away(&causes(&error), None);
                     std::thread::sleep(backoff.next_wait());
                     continue;
                 }
@@ -189,8 +190,8 @@ impl<M: Model> Runner<M> {
             }
             match end {
                 SessionEnd::Left => return Ok(()),
-                SessionEnd::Lost(lost) => self.away(&causes(&lost)),
-                SessionEnd::Drained { detail } => self.away(&format!("drained: {detail}")),
+                SessionEnd::Lost(lost) => self.away(&causes(&lost), refusal),
+                SessionEnd::Drained { detail } => self.away(&format!("drained: {detail}"), None),
                 // PROTOCOL 4.8
                 SessionEnd::Rejected(reject) if !reject.reason.may_retry() => return Err(reject),
                 SessionEnd::Rejected(reject) => self.refused(&reject),
@@ -253,8 +254,9 @@ impl<M: Model> Runner<M> {
         }
     }
 
-    fn away(&mut self, cause: &str) {
-        if self.state.replace(State::Away) == Some(State::Away) {
+    fn away(&mut self, cause: &str, refusal: Option<&'static str>) {
+        let (state, cause) = (State::Away(refusal), refusal.unwrap_or(cause));
+        if self.state.replace(state) == Some(state) {
             tracing::debug!(cause, "still away from the front end");
             return;
         }
@@ -277,7 +279,7 @@ impl<M: Model> Runner<M> {
 pub(crate) fn told(reason: RejectReason) -> &'static str {
     match reason {
         RejectReason::ProtocolVersion => "no protocol version in common",
-        RejectReason::BadToken => "wrong join token",
+        RejectReason::BadToken => "not allowed to join",
         RejectReason::BadHello => "not a valid container",
         RejectReason::WrongSchema => "another schema than the version's",
         RejectReason::TooManyReplicas => "too many replicas",

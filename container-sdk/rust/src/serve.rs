@@ -22,6 +22,8 @@ Examples:
     --rpc ipc:///var/lib/skysail/rpc.sock --model digits --version 1
   Join a front end over tcp:
     --rpc tcp://127.0.0.1:7000 --token-file join.token --model digits --version 1
+  Join a front end with keys, which skysail keys new makes:
+    --rpc tcp://10.0.0.1:7000 --key digits.key --server-key frontend.pub --model digits --version 1
   Check the model without a front end:
     --selftest --path ./model
 
@@ -86,10 +88,11 @@ fn serve_for_ever<M: Model>(options: &Options) -> Result<Result<(), Reject>, Sta
     let endpoint = options.endpoint()?;
     // Before the model is loaded, which may take long: a wrong endpoint stays wrong.
     zmq::check_endpoint(endpoint).map_err(|error| StartError::Endpoint(causes(&error)))?;
+    let keys = options.keys()?;
     zmq::tune_allocator();
     let mut runner = Runner::<M>::new(options)?;
     catch_signals(&runner.stop()).map_err(StartError::Signals)?;
-    Ok(runner.serve_over(|| zmq::connect(endpoint)))
+    Ok(runner.serve_over(|| zmq::connect_with(endpoint, keys.as_ref())))
 }
 
 /// A version that was removed needs its containers no longer: no error. PROTOCOL 4.8
@@ -115,7 +118,10 @@ fn catch_signals(stop: &Stop) -> std::io::Result<()> {
 fn refusal(reject: &Reject) -> String {
     let advice = match reject.reason {
         RejectReason::ProtocolVersion => "use an SDK and a front end of one release",
-        RejectReason::BadToken => "pass the front end's DATA_DIR/join.token with --token-file",
+        RejectReason::BadToken => {
+            "pass the front end's DATA_DIR/join.token with --token-file, or where it has keys let \
+             the key's .pub there name the model"
+        }
         RejectReason::BadHello => "correct the signature, the names or the slots",
         RejectReason::WrongSchema => "serve the registered signature, or register a new version",
         RejectReason::Removed => "register the version again, or serve another one",

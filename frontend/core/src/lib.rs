@@ -3,6 +3,7 @@
 //! | module | decides |
 //! |---|---|
 //! | [`name`], [`input_type`], [`registry`] | what is registered, and what it may be called |
+//! | [`grants`] | who may register which model |
 //! | [`cache`] | whether a query must be asked at all |
 //! | [`queue`] | which query is next, and which has waited too long |
 //! | [`sizing`] | how many rows a batch may have |
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+pub mod grants;
 pub mod input;
 pub mod input_type;
 pub mod lane;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use skysail_core::grants::Grants;
 use skysail_core::registry::{ModelVersion, Registry};
 use skysail_core::replica::ReplicaId;
 use skysail_core::{Cause, Input, Name};
@@ -36,8 +37,11 @@ const COMMANDS_MAX: usize = 1 << 16;
 pub struct Options {
     /// Bytes of the prediction cache. Zero turns it off, and single flight with it.
     pub cache_bytes: usize,
-    /// What a container that comes over tcp must show. `None`: nothing.
+    /// What a container that comes over tcp without a key must show. `None`: nothing.
     pub join_token: Option<Vec<u8>>,
+    /// Which models containers that come with a key may register. Whoever lets keys in
+    /// replaces it, before the session that it is meant for says hello.
+    pub grants: Arc<ArcSwap<Grants>>,
     /// Heartbeats and time-outs of container sessions.
     pub timing: Timing,
     /// Seed of the cache's hash: random, so that nobody outside can make collisions.
@@ -55,6 +59,7 @@ impl Default for Options {
         Options {
             cache_bytes,
             join_token: None,
+            grants: Arc::default(),
             timing: Timing::default(),
             hash_seed,
             sharing: Sharing::default(),

@@ -234,7 +234,7 @@ impl<L: Listener> Rpc<L> {
     ) {
         let mut session = FrontendSession::new(now, self.shared.options.timing);
         let refused = match message.and_then(|message| session.on_message(now, message)) {
-            Ok(FrontendEvent::Hello(hello)) => match self.admit(&hello, origin) {
+            Ok(FrontendEvent::Hello(hello)) => match self.admit(id, &hello, origin) {
                 Ok(admitted) => return self.accept(now, id, session, &hello, &admitted),
                 Err(reject) => reject,
             },
@@ -251,10 +251,11 @@ impl<L: Listener> Rpc<L> {
         self.channel.forget(id);
     }
 
-    /// Whether a container may join, and what it joins.
-    fn admit(&self, hello: &Hello, origin: Origin) -> Result<Admitted, Reject> {
+    /// Whether a container may join, and what it joins. PROTOCOL 4.4
+    fn admit(&self, id: PeerId, hello: &Hello, origin: Origin) -> Result<Admitted, Reject> {
         let refuse = |reason, detail: String| Err(Reject { reason, detail });
-        if origin == Origin::Tcp && !self.token_fits(&hello.token) {
+        let key = self.channel.listener().user(id);
+        if key.is_none() && origin == Origin::Tcp && !self.token_fits(&hello.token) {
             let detail = "over tcp the hello needs the join token (SKYSAIL_TOKEN_FILE)".to_owned();
             return refuse(RejectReason::BadToken, detail);
         }
@@ -264,6 +265,13 @@ impl<L: Listener> Rpc<L> {
             Ok(names) => names,
             Err(error) => return refuse(RejectReason::BadHello, error.to_string()),
         };
+        if let Some(key) = key
+            && !self.shared.options.grants.load().allows(key, &model)
+        {
+            tracing::warn!(key, %model, %version, "a key may not register this model");
+            let detail = format!("key '{key}' may not register model '{model}'");
+            return refuse(RejectReason::BadToken, detail);
+        }
         if self.peers.len() >= REPLICAS_MAX {
             let detail = format!("{REPLICAS_MAX} replicas are connected, no more are allowed");
             return refuse(RejectReason::TooManyReplicas, detail);

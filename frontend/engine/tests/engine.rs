@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use skysail_core::grants::Grant;
 use skysail_core::registry::{Application, Batching, Model, ModelVersion, Registry};
 use skysail_core::{Cause, Input, InputType, Name};
 use skysail_engine::{Answer, AskError, Engine, Options};
 use skysail_monitor::Metrics;
-use skysail_rpc::message::{Encoder, Hello, Message, Outcome, Reject, Reply};
+use skysail_rpc::message::{Encoder, Hello, Message, Outcome, Reject, RejectReason, Reply};
 use skysail_rpc::session::{ContainerEvent, ContainerSession, Job, Timing};
 use skysail_rpc::transport::Link;
 use skysail_rpc::transport::memory::{self, MemoryConnector, MemoryLink};
@@ -63,11 +64,14 @@ struct Frontend {
 
 impl Frontend {
     fn start(cache_bytes: usize) -> Frontend {
-        let (listener, connector) = memory::listen();
-        let options = Options {
+        Frontend::with(Options {
             cache_bytes,
             ..Options::default()
-        };
+        })
+    }
+
+    fn with(options: Options) -> Frontend {
+        let (listener, connector) = memory::listen();
         let handle = tokio::runtime::Handle::current();
         let engine = Engine::start(&handle, listener, Arc::new(Metrics::default()), options);
         engine.publish(&registry(&[("1", 1)], "1"));
@@ -153,7 +157,10 @@ fn schema() -> Schema {
 
 impl Container {
     fn start(connector: &MemoryConnector, version: &str) -> Container {
-        let link = connector.connect().expect("listening");
+        Container::over(connector.connect().expect("listening"), version)
+    }
+
+    fn over(link: MemoryLink, version: &str) -> Container {
         let (script, scripted) = mpsc::channel();
         let (seen, batches) = mpsc::channel();
         let (told, rejected) = mpsc::channel();
@@ -451,6 +458,52 @@ async fn a_container_of_another_type_is_refused() {
         reject.detail,
         "the model is registered with input type floats (f32), the container is (x: i64) -> (y: f32)"
     );
+}
+
+/// PROTOCOL 4.4
+#[tokio::test]
+async fn a_key_registers_the_models_that_it_may_and_needs_no_token() {
+    let grant = |key, models: &str| (name(key), Grant::of([models]).expect("a grant"));
+    let options = Options {
+        join_token: Some(b"secret".to_vec()),
+        cache_bytes: 0,
+        ..Options::default()
+    };
+    let grants = options.grants.clone();
+    grants.store(Arc::new(
+        [grant("all", "*"), grant("other", "n")]
+            .into_iter()
+            .collect(),
+    ));
+    let frontend = Frontend::with(options);
+    let with_key = |key| {
+        let link = frontend.connector.connect_with_key(key);
+        Container::over(link.expect("listening"), "1")
+    };
+    for key in ["other", "unknown"] {
+        let reject = with_key(key).rejection().await;
+        assert_eq!(reject.reason, RejectReason::BadToken);
+        assert_eq!(
+            reject.detail,
+            format!("key '{key}' may not register model 'm'")
+        );
+        assert_eq!(
+            cause(&frontend.ask(1.0).await),
+            Cause::NoReplica,
+            "it saw no input"
+        );
+    }
+    let allowed = with_key("all");
+    frontend.until(|engine| engine.replicas().len() == 1).await;
+    assert_eq!(prediction(&frontend.ask(1.0).await), 2.0);
+    // What is granted counts when a session begins.
+    grants.store(Arc::default());
+    assert_eq!(
+        with_key("all").rejection().await.reason,
+        RejectReason::BadToken
+    );
+    assert_eq!(prediction(&frontend.ask(2.0).await), 4.0);
+    drop(allowed);
 }
 
 #[tokio::test]

@@ -13,10 +13,15 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use skysail_rpc::channel::{SHARED_BYTES_MAX, Sharing};
+use skysail_rpc::transport::TransportError;
+use skysail_rpc::transport::zmq::has_curve;
 
 /// Longest spin, in microseconds.
 const SPIN_US_MAX: u32 = 10_000;
 
+/// What else is needed where libzmq has no CURVE.
+const NO_CURVE_EITHER: &str = ", with a skysail built by 'cargo build --config \
+                               docker/libzmq-system.toml', for the libzmq of this one has no CURVE";
 /// Prefix of environment variables.
 const ENVIRONMENT: &str = "SKYSAIL_SERVE_";
 
@@ -33,6 +38,8 @@ pub(crate) struct Config {
     /// Where containers connect: an ipc and a tcp endpoint.
     #[serde(deserialize_with = "one_or_many")]
     pub(crate) rpc: Vec<String>,
+    /// Directory of the keys by which containers beyond this machine are known.
+    pub(crate) keys: Option<PathBuf>,
     /// Runtimes that serve queries, one a core.
     pub(crate) cores: usize,
     /// Bytes of the prediction cache; 0 turns it off, and single flight with it.
@@ -105,6 +112,11 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "ENDPOINT")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) rpc: Vec<String>,
+    /// Directory of the front end's key and of the keys that it lets in (allowed/*.pub); with it
+    /// containers over tcp need a key, and may come from beyond loopback; see skysail keys
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keys: Option<PathBuf>,
     /// Runtimes that serve queries, one a core [default: half of the cores]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,6 +164,7 @@ impl Config {
             query: "127.0.0.1:1337".into(),
             management: "127.0.0.1:1338".into(),
             rpc: Vec::new(),
+            keys: None,
             // Containers, and the clients on this machine, want cores too.
             cores: (cores / 2).max(1),
             cache_bytes: 32 << 20,
@@ -235,17 +248,29 @@ impl Config {
                 );
             }
         }
-        for endpoint in self
-            .rpc
-            .iter()
-            .filter_map(|endpoint| endpoint.strip_prefix("tcp://"))
-        {
-            if !address("rpc", endpoint)?.ip().is_loopback() {
-                bail!(
-                    "--rpc {endpoint} is beyond loopback, which needs CURVE; use ipc:// or \
-                     127.0.0.1 on this machine"
-                );
-            }
+        self.check_rpc(has_curve())
+    }
+
+    /// Beyond loopback only peers with keys are let near libzmq, which cannot bound what an
+    /// unknown one sends.
+    fn check_rpc(&self, has_curve: bool) -> Result<()> {
+        if self.keys.is_some() && !has_curve {
+            bail!("--keys cannot be used: {}", TransportError::NoCurve);
+        }
+        let tcp = self.rpc.iter().find_map(|e| e.strip_prefix("tcp://"));
+        let Some(address) = tcp.map(|tcp| address("rpc", tcp)).transpose()? else {
+            return Ok(());
+        };
+        if address.ip().is_unspecified() {
+            bail!("--rpc {address} is every address of this machine; name the one that is wanted");
+        }
+        if !address.ip().is_loopback() && self.keys.is_none() {
+            let no_curve = if has_curve { "" } else { NO_CURVE_EITHER };
+            bail!(
+                "--rpc {address} is beyond loopback, where containers need keys (CURVE): make the \
+                 front end's with 'skysail keys new frontend --dir DIR' and pass --keys DIR{no_curve}; \
+                 or use ipc:// or 127.0.0.1 on this machine"
+            );
         }
         Ok(())
     }
@@ -283,10 +308,10 @@ fn rpc_endpoints(config: &Config) -> Result<Vec<String>> {
     };
     let ipc = find("ipc://")
         .unwrap_or_else(|| format!("ipc://{}", config.data_dir.join("rpc.sock").display()));
-    Ok(vec![
-        ipc,
-        find("tcp://").unwrap_or_else(|| "tcp://127.0.0.1:7000".into()),
-    ])
+    let tcp = find("tcp://").unwrap_or_else(|| "tcp://127.0.0.1:7000".into());
+    // What is checked is what is bound: names are resolved once.
+    let tcp = address("rpc", tcp.trim_start_matches("tcp://"))?;
+    Ok(vec![ipc, format!("tcp://{tcp}")])
 }
 
 /// A list, or a text with commas, as the environment has it.
@@ -376,17 +401,42 @@ mod tests {
             ..open
         })
         .expect("told");
-        let rpc = Flags {
-            rpc: vec!["0.0.0.0:1".into()],
-            auth: Some(Auth::None),
-            ..Flags::default()
+    }
+
+    #[test]
+    fn containers_beyond_loopback_need_keys_and_a_libzmq_that_has_curve() {
+        let config = |rpc: &str, keys: Option<&str>| Config {
+            rpc: vec!["ipc:///d/rpc.sock".into(), format!("tcp://{rpc}")],
+            keys: keys.map(PathBuf::from),
+            auth: Auth::None,
+            ..Config::defaults()
         };
+        let refused = |config: Config, has_curve| {
+            let error = config.check_rpc(has_curve).expect_err("refused");
+            error.to_string()
+        };
+        let told = refused(config("10.0.0.1:1", None), true);
         assert!(
-            read(&rpc)
-                .expect_err("refused")
-                .to_string()
-                .contains("CURVE")
+            told.contains("CURVE") && told.contains("skysail keys new frontend"),
+            "{told}"
         );
+        assert!(!told.contains("libzmq-system.toml"), "{told}");
+        let told = refused(config("10.0.0.1:1", None), false);
+        assert!(told.contains("docker/libzmq-system.toml"), "{told}");
+        for rpc in ["10.0.0.1:1", "127.0.0.1:1"] {
+            let told = refused(config(rpc, Some("/k")), false);
+            assert!(told.contains("docker/libzmq-system.toml"), "{told}");
+            config(rpc, Some("/k"))
+                .check_rpc(true)
+                .expect("keys are given");
+        }
+        for every in ["0.0.0.0:1", "[::]:1"] {
+            let told = refused(config(every, Some("/k")), true);
+            assert!(told.contains("name the one that is wanted"), "{told}");
+        }
+        config("127.0.0.1:1", None)
+            .check_rpc(false)
+            .expect("loopback");
     }
 
     #[test]

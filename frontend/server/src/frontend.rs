@@ -33,6 +33,7 @@ use skysail_rpc::transport::zmq::ZmqListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::allow_list::{AllowList, server_keys};
 use crate::config::{Config, LogFormat};
 use crate::data_dir;
 
@@ -266,7 +267,12 @@ fn start_engine(
         }
         endpoints.push(endpoint);
     }
-    let listener = cores.block_on(async move { ZmqListener::bind(&endpoints) });
+    let allowed = config.keys.as_deref().map(AllowList::open);
+    let grants = allowed.as_ref().map(AllowList::grants);
+    let keys = config.keys.as_deref().zip(allowed);
+    let keys = keys.map(|(folder, allowed)| server_keys(folder, allowed));
+    let keys = keys.transpose()?;
+    let listener = cores.block_on(async move { ZmqListener::bind_with(&endpoints, keys) });
     let listener = listener.context(
         "cannot open the containers' port; choose another with --rpc, 127.0.0.1:0 for any free one",
     )?;
@@ -276,6 +282,7 @@ fn start_engine(
         join_token: Some(token),
         sharing: config.sharing(),
         cores: cores.count(),
+        grants: grants.unwrap_or_default(),
         ..Options::default()
     };
     let engine = Engine::start(

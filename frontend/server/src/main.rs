@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod allow_list;
 mod cli;
 mod config;
 mod console;
@@ -13,6 +14,7 @@ mod data_dir;
 mod demo;
 mod example;
 mod frontend;
+mod keys;
 mod serve;
 
 use std::process::ExitCode;
@@ -45,6 +47,9 @@ enum Command {
     Serve(serve::Args),
     #[command(flatten)]
     Client(cli::ClientCommand),
+    /// Make the keys by which containers beyond this machine are known
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -71,6 +76,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Client(command) => command.run(),
         Command::ExampleContainer(args) => Ok(example::run(args)),
+        Command::Keys(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

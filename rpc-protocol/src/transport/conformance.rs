@@ -2,12 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Closed, Incoming, Link, Listener, Origin, PeerId, SendError, memory, zmq};
+use super::{
+    ClientKeys, Closed, Incoming, Link, Listener, Origin, PeerId, SendError, ServerKeys, memory,
+    zmq,
+};
+use crate::keys::SecretKey;
 use crate::message::Frame;
 use crate::payload::{ALIGN_MIN, Payload, PayloadBuf};
 
 /// Long enough for any machine; a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 trait Mechanism {
     type Listener: Listener;
@@ -17,31 +21,54 @@ trait Mechanism {
 }
 
 #[derive(Default)]
-struct Memory(Option<memory::MemoryConnector>);
+struct Memory {
+    connector: Option<memory::MemoryConnector>,
+    key: Option<&'static str>,
+}
+
+impl Memory {
+    fn with_key(name: &'static str) -> Self {
+        Memory {
+            key: Some(name),
+            ..Self::default()
+        }
+    }
+}
 
 impl Mechanism for Memory {
     type Listener = memory::MemoryListener;
     type Link = memory::MemoryLink;
     fn listen(&mut self) -> Self::Listener {
         let (listener, connector) = memory::listen();
-        self.0 = Some(connector);
+        self.connector = Some(connector);
         listener
     }
     fn connect(&self) -> Self::Link {
-        self.0.as_ref().expect("listening").connect().expect("open")
+        let connector = self.connector.as_ref().expect("listening");
+        match self.key {
+            Some(name) => connector.connect_with_key(name).expect("open"),
+            None => connector.connect().expect("open"),
+        }
     }
 }
 
 struct Zmq {
     endpoint: String,
+    keys: Option<ClientKeys>,
     _folder: tempfile::TempDir,
 }
+
+/// The key of a test's listener.
+pub(super) const SERVER: [u8; 32] = [1; 32];
+/// The key that it lets in, as `alice`.
+pub(super) const ALICE: [u8; 32] = [2; 32];
 
 impl Zmq {
     fn ipc() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         Zmq {
             endpoint: format!("ipc://{}/s", folder.path().display()),
+            keys: None,
             _folder: folder,
         }
     }
@@ -52,22 +79,58 @@ impl Zmq {
             ..Self::ipc()
         }
     }
+
+    /// Nothing where libzmq has no CURVE.
+    fn with_keys(self) -> Option<Self> {
+        let keys = Some(client_keys(ALICE));
+        curve_is_there().then_some(Zmq { keys, ..self })
+    }
+}
+
+/// Whether CURVE can be tested; it is a failure that it cannot where it must.
+pub(super) fn curve_is_there() -> bool {
+    let required = std::env::var_os("SKYSAIL_REQUIRE_CURVE").is_some();
+    assert!(
+        zmq::has_curve() || !required,
+        "the linked libzmq has no CURVE"
+    );
+    zmq::has_curve()
+}
+
+pub(super) fn client_keys(secret: [u8; 32]) -> ClientKeys {
+    ClientKeys {
+        secret: SecretKey::new(secret),
+        server: SecretKey::new(SERVER).public(),
+    }
+}
+
+pub(super) fn server_keys() -> ServerKeys {
+    let alice = SecretKey::new(ALICE).public();
+    ServerKeys {
+        secret: SecretKey::new(SERVER),
+        authenticate: Box::new(move |key, address| {
+            assert_eq!(address, "127.0.0.1");
+            (*key == alice).then(|| "alice".to_owned())
+        }),
+    }
 }
 
 impl Mechanism for Zmq {
     type Listener = zmq::ZmqListener;
     type Link = zmq::ZmqLink;
     fn listen(&mut self) -> Self::Listener {
-        let listener = zmq::ZmqListener::bind(std::slice::from_ref(&self.endpoint)).expect("bound");
+        let endpoints = std::slice::from_ref(&self.endpoint);
+        let keys = self.keys.is_some().then(server_keys);
+        let listener = zmq::ZmqListener::bind_with(endpoints, keys).expect("bound");
         self.endpoint.clone_from(&listener.endpoints()[0]);
         listener
     }
     fn connect(&self) -> Self::Link {
-        zmq::connect(&self.endpoint).expect("an endpoint")
+        zmq::connect_with(&self.endpoint, self.keys.as_ref()).expect("an endpoint")
     }
 }
 
-async fn next(listener: &mut impl Listener) -> Incoming {
+pub(super) async fn next(listener: &mut impl Listener) -> Incoming {
     let wait = async {
         loop {
             if let Some(incoming) = listener.try_recv() {
@@ -81,14 +144,14 @@ async fn next(listener: &mut impl Listener) -> Incoming {
         .expect("something was sent")
 }
 
-async fn next_frame(listener: &mut impl Listener) -> (PeerId, Frame) {
+pub(super) async fn next_frame(listener: &mut impl Listener) -> (PeerId, Frame) {
     match next(listener).await {
         Incoming::Frame { peer, frame, .. } => (peer, frame),
         Incoming::Closed { peer } => panic!("{peer:?} closed"),
     }
 }
 
-fn frame(number: u8, sizes: &[usize]) -> Frame {
+pub(super) fn frame(number: u8, sizes: &[usize]) -> Frame {
     let fill = |bytes: &usize| {
         let mut buf = PayloadBuf::zeroed(*bytes);
         buf.as_bytes_mut().fill(number);
@@ -228,46 +291,49 @@ async fn a_listener_that_goes_is_noticed(mut mechanism: impl Mechanism) {
     assert!(matches!(closed.await.expect("no panic"), Err(Closed)));
 }
 
+async fn the_name_of_a_peers_key_is_told(mut mechanism: impl Mechanism, expected: Option<&str>) {
+    let mut listener = mechanism.listen();
+    let mut link = mechanism.connect();
+    link.send(&frame(1, &[])).expect("open");
+    let (peer, _) = next_frame(&mut listener).await;
+    assert_eq!(listener.user(peer), expected);
+    assert_eq!(listener.user(PeerId(u64::MAX)), None);
+}
+
+/// A mechanism that cannot be had here is left out.
 macro_rules! conform {
-    ($($mechanism:ident: $make:expr, $origin:expr;)+) => {$(
+    ($($mechanism:ident: $make:expr, $origin:expr, $user:expr;)+) => {$(
         mod $mechanism {
             use super::*;
-            #[tokio::test]
-            async fn frames_arrive_whole_and_in_order() {
-                super::frames_arrive_whole_and_in_order($make).await;
+            conform! { @tests $make;
+                frames_arrive_whole_and_in_order();
+                a_burst_needs_one_wake_up_only_to_be_read_whole();
+                the_origin_of_a_frame_is_told($origin);
+                a_forgotten_peer_is_heard_no_more();
+                peers_are_told_apart();
+                a_peer_that_goes_is_noticed_after_its_last_frame();
+                a_listener_that_goes_is_noticed();
+                the_name_of_a_peers_key_is_told($user);
             }
-            #[tokio::test]
-            async fn a_burst_needs_one_wake_up_only_to_be_read_whole() {
-                super::a_burst_needs_one_wake_up_only_to_be_read_whole($make).await;
-            }
-            #[tokio::test]
-            async fn the_origin_of_a_frame_is_told() {
-                super::the_origin_of_a_frame_is_told($make, $origin).await;
-            }
-            #[tokio::test]
-            async fn a_forgotten_peer_is_heard_no_more() {
-                super::a_forgotten_peer_is_heard_no_more($make).await;
-            }
-            #[tokio::test]
-            async fn peers_are_told_apart() {
-                super::peers_are_told_apart($make).await;
-            }
-            #[tokio::test]
-            async fn a_peer_that_goes_is_noticed_after_its_last_frame() {
-                super::a_peer_that_goes_is_noticed_after_its_last_frame($make).await;
-            }
-            #[tokio::test]
-            async fn a_listener_that_goes_is_noticed() {
-                super::a_listener_that_goes_is_noticed($make).await;
+        }
+    )+};
+    (@tests $make:expr; $($test:ident($($expected:expr)?);)+) => {$(
+        #[tokio::test]
+        async fn $test() {
+            if let Some(mechanism) = $make {
+                super::$test(mechanism, $($expected)?).await;
             }
         }
     )+};
 }
 
 conform! {
-    over_memory: Memory::default(), Origin::Memory;
-    over_ipc: Zmq::ipc(), Origin::Ipc;
-    over_tcp: Zmq::tcp(), Origin::Tcp;
+    over_memory: Some(Memory::default()), Origin::Memory, None;
+    over_memory_with_keys: Some(Memory::with_key("alice")), Origin::Memory, Some("alice");
+    over_ipc: Some(Zmq::ipc()), Origin::Ipc, None;
+    over_tcp: Some(Zmq::tcp()), Origin::Tcp, None;
+    over_tcp_with_keys: Zmq::tcp().with_keys(), Origin::Tcp, Some("alice");
+    over_ipc_beside_keys: Zmq::ipc().with_keys(), Origin::Ipc, None;
 }
 
 #[tokio::test]

@@ -18,16 +18,21 @@ use crate::message::Frame;
 const CHANNEL_FRAMES: usize = 1024;
 
 enum ToListener {
-    Opened(PeerId, blocking::SyncSender<Frame>),
+    Opened(PeerId, Opened),
     Frame(PeerId, Frame),
     Closed(PeerId),
+}
+
+struct Opened {
+    to_link: blocking::SyncSender<Frame>,
+    user: Option<String>,
 }
 
 /// The listening end.
 pub struct MemoryListener {
     incoming: mpsc::Receiver<ToListener>,
     peeked: Option<ToListener>,
-    peers: BTreeMap<PeerId, blocking::SyncSender<Frame>>,
+    peers: BTreeMap<PeerId, Opened>,
 }
 
 /// Makes links to one listener; clone it for each thread.
@@ -68,11 +73,23 @@ impl MemoryConnector {
     /// # Errors
     /// If the listener is gone or its channel is full.
     pub fn connect(&self) -> Result<MemoryLink, Closed> {
+        self.open(None)
+    }
+
+    /// Opens a connection whose end counts as the holder of the key of this name.
+    ///
+    /// # Errors
+    /// If the listener is gone or its channel is full.
+    pub fn connect_with_key(&self, name: &str) -> Result<MemoryLink, Closed> {
+        self.open(Some(name.to_owned()))
+    }
+
+    fn open(&self, user: Option<String>) -> Result<MemoryLink, Closed> {
         // Relaxed: only uniqueness matters.
         let peer = PeerId(self.next_peer.fetch_add(1, Ordering::Relaxed));
         let (to_link, incoming) = blocking::sync_channel(CHANNEL_FRAMES);
         self.outgoing
-            .try_send(ToListener::Opened(peer, to_link))
+            .try_send(ToListener::Opened(peer, Opened { to_link, user }))
             .map_err(|_| Closed)?;
         Ok(MemoryLink {
             peer,
@@ -84,8 +101,9 @@ impl MemoryConnector {
 
 impl Listener for MemoryListener {
     fn send(&mut self, peer: PeerId, frame: &Frame) -> Result<(), SendError> {
-        let to_link = self.peers.get(&peer).ok_or(SendError::Gone)?;
-        to_link
+        let opened = self.peers.get(&peer).ok_or(SendError::Gone)?;
+        opened
+            .to_link
             .try_send(frame.clone())
             .map_err(|error| match error {
                 blocking::TrySendError::Full(_) => SendError::Full,
@@ -100,7 +118,7 @@ impl Listener for MemoryListener {
                 .take()
                 .or_else(|| self.incoming.try_recv().ok())?
             {
-                ToListener::Opened(peer, to_link) => drop(self.peers.insert(peer, to_link)),
+                ToListener::Opened(peer, opened) => drop(self.peers.insert(peer, opened)),
                 ToListener::Frame(peer, frame) if self.peers.contains_key(&peer) => {
                     return Some(Incoming::Frame {
                         peer,
@@ -133,6 +151,10 @@ impl Listener for MemoryListener {
 
     fn endpoints(&self) -> &[String] {
         &[]
+    }
+
+    fn user(&self, peer: PeerId) -> Option<&str> {
+        self.peers.get(&peer)?.user.as_deref()
     }
 }
 

@@ -12,6 +12,13 @@
 //! reported is told of as closed only after the frames it had sent. A peer that dies between
 //! its hello and our bookkeeping is caught by the send that follows (`ROUTER_MANDATORY`).
 //!
+//! With keys, tcp endpoints speak CURVE: a `ROUTER` of their own, because libzmq sets mechanisms
+//! by socket, where ipc stays `NULL` and is fenced by its directory. libzmq asks a third socket
+//! who may come in (`zap`); the same task answers. A peer's name comes with its frames.
+//!
+//! # Invariants
+//! - With keys, no tcp peer is heard that has not proved a key which was let in.
+//!
 //! # Cost
 //! `send` copies the header and payloads up to [`COPY_BYTES_MAX`]; larger ones go by
 //! reference, for one allocation each. `try_recv` copies only payload frames that libzmq left
@@ -26,18 +33,27 @@
     reason = "zmq_msg_init_data and mallopt; see the module's documentation"
 )]
 
+#[cfg(test)]
+mod curve_tests;
+mod zap;
+
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{c_int, c_void};
+use std::future::poll_fn;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use smallvec::SmallVec;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::{Closed, Incoming, Link, Listener, Origin, PeerId, SendError, TransportError};
+use super::{
+    Authenticate, ClientKeys, Closed, Incoming, Link, Listener, Origin, PeerId, SendError,
+    ServerKeys, TransportError,
+};
 use crate::limits::{
     FRAMES_MAX, HANDSHAKE, HEADER_BYTES_MAX, HEARTBEAT, MESSAGE_BYTES_MAX, SILENCE,
 };
@@ -54,6 +70,17 @@ const HIGH_WATER: i32 = 1000;
 
 /// Frames of forgotten peers that are dropped before others get their turn.
 const IGNORED_MAX: usize = 64;
+/// Why a link was refused: its key.
+const NOT_LET_IN: &str =
+    "the front end does not let this key in; its .pub belongs among the front end's allowed keys";
+/// Why a link with keys was not agreed upon.
+const DISAGREED: &str =
+    "the front end hung up: it uses no keys here, or --server-key names the key of another";
+/// Why a link without keys was not agreed upon.
+const DISAGREED_KEYLESS: &str =
+    "the front end hung up: it may let in only who has a key (--key, --server-key)";
+/// Handshakes that are answered before frames get their turn.
+const HANDSHAKES_MAX: usize = 16;
 
 const _: () = assert!(HEADER_BYTES_MAX < MESSAGE_BYTES_MAX);
 
@@ -79,12 +106,20 @@ pub fn tune_allocator() {
     }
 }
 
-/// The front end's socket: any number of containers.
+/// Whether the linked libzmq has CURVE. The one that the `zmq` crate brings has not.
+#[must_use]
+pub fn has_curve() -> bool {
+    zmq::has("curve").unwrap_or(false)
+}
+
+/// The front end's sockets: any number of containers.
 pub struct ZmqListener {
-    socket: Polled,
-    monitor: Polled,
+    /// One for all, or with keys one for ipc and one for tcp.
+    routers: Vec<Router>,
+    /// Which of them is read first.
+    turn: usize,
+    doorman: Option<Doorman>,
     endpoints: Vec<String>,
-    by_routing_id: HashMap<RoutingId, PeerId>,
     peers: HashMap<PeerId, Peer>,
     by_descriptor: HashMap<RawFd, PeerId>,
     closing: VecDeque<PeerId>,
@@ -92,10 +127,27 @@ pub struct ZmqListener {
     _context: zmq::Context,
 }
 
+/// A bound socket with its monitor. Routing ids are unique for one of them only.
+struct Router {
+    socket: Polled,
+    monitor: Polled,
+    by_routing_id: HashMap<RoutingId, PeerId>,
+    is_curve: bool,
+}
+
+/// Answers libzmq's questions who may come in.
+struct Doorman {
+    socket: Polled,
+    authenticate: Authenticate,
+}
+
 struct Peer {
+    router: usize,
     routing_id: RoutingId,
     descriptor: RawFd,
     origin: Origin,
+    /// The name of its key.
+    user: Option<Box<str>>,
     /// Its frames are dropped, and its end is not told of. A `ROUTER` cannot close one
     /// connection, so the entry stays until the peer does.
     forgotten: bool,
@@ -129,6 +181,61 @@ impl Polled {
             .get_events()
             .is_ok_and(|events| events.contains(zmq::POLLIN))
     }
+
+    /// Whether there is something to look for; clears it.
+    fn poll_clear(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let ready = self.readiness.poll_read_ready(cx);
+        ready.map(|guard| guard.map(|mut guard| guard.clear_ready()))
+    }
+}
+
+impl Router {
+    fn open(context: &zmq::Context, keys: Option<&ServerKeys>) -> std::io::Result<Router> {
+        let ends = zmq::SocketEvent::DISCONNECTED.to_raw();
+        let (socket, monitor) = monitored(context, zmq::ROUTER, ends)?;
+        socket.set_router_mandatory(true)?;
+        socket.set_handshake_ivl(HANDSHAKE.as_millis() as i32)?;
+        if let Some(keys) = keys {
+            socket.set_curve_server(true)?;
+            socket.set_curve_secretkey(keys.secret.as_bytes())?;
+            socket.set_zap_domain(zap::DOMAIN)?;
+        }
+        Ok(Router {
+            socket: Polled::register(socket)?,
+            monitor: Polled::register(monitor)?,
+            by_routing_id: HashMap::new(),
+            is_curve: keys.is_some(),
+        })
+    }
+}
+
+impl Doorman {
+    fn open(context: &zmq::Context, authenticate: Authenticate) -> std::io::Result<Doorman> {
+        let socket = context.socket(zmq::ROUTER)?;
+        socket.set_linger(0)?;
+        socket.bind(zap::ENDPOINT)?;
+        let socket = Polled::register(socket)?;
+        Ok(Doorman {
+            socket,
+            authenticate,
+        })
+    }
+
+    fn answer(&mut self) {
+        let socket = &self.socket.socket;
+        for _ in 0..HANDSHAKES_MAX {
+            let Ok(question) = socket.recv_multipart(zmq::DONTWAIT) else {
+                return;
+            };
+            // Who asks, and a delimiter.
+            let Some((envelope, request)) = question.split_at_checked(2) else {
+                continue;
+            };
+            let answer = zap::answer(request, &mut self.authenticate);
+            // Who asked and is gone needs no answer.
+            let _ = socket.send_multipart(envelope.iter().chain(&answer), zmq::DONTWAIT);
+        }
+    }
 }
 
 impl ZmqListener {
@@ -138,24 +245,39 @@ impl ZmqListener {
     /// # Errors
     /// Which endpoint cannot be bound, and why.
     pub fn bind(endpoints: &[String]) -> Result<ZmqListener, TransportError> {
+        Self::bind_with(endpoints, None)
+    }
+
+    /// [`ZmqListener::bind`], where with keys tcp endpoints speak CURVE.
+    ///
+    /// # Errors
+    /// Which endpoint cannot be bound, and why; or that libzmq has no CURVE.
+    pub fn bind_with(
+        endpoints: &[String],
+        keys: Option<ServerKeys>,
+    ) -> Result<ZmqListener, TransportError> {
+        if keys.is_some() && !has_curve() {
+            return Err(TransportError::NoCurve);
+        }
+        let set_up = TransportError::SetUp;
         let context = zmq::Context::new();
-        let (socket, monitor) = monitored(
-            &context,
-            zmq::ROUTER,
-            zmq::SocketEvent::DISCONNECTED.to_raw(),
-        )
-        .map_err(|error| TransportError::SetUp(error.into()))?;
-        let set_up = || {
-            socket.set_router_mandatory(true)?;
-            socket.set_handshake_ivl(HANDSHAKE.as_millis() as i32)
+        let mut routers = vec![Router::open(&context, None).map_err(set_up)?];
+        let mut doorman = None;
+        if let Some(keys) = keys {
+            routers.push(Router::open(&context, Some(&keys)).map_err(set_up)?);
+            doorman = Some(Doorman::open(&context, keys.authenticate).map_err(set_up)?);
+        }
+        let bind = |endpoint: &String| {
+            let is_tcp = endpoint.starts_with("tcp://");
+            let own = routers.iter().rfind(|router| router.is_curve && is_tcp);
+            bind_one(&own.unwrap_or(&routers[0]).socket.socket, endpoint)
         };
-        set_up().map_err(|error| TransportError::SetUp(error.into()))?;
-        let endpoints: Result<_, _> = endpoints.iter().map(|e| bind_one(&socket, e)).collect();
+        let endpoints: Result<_, _> = endpoints.iter().map(bind).collect();
         Ok(ZmqListener {
-            socket: Polled::register(socket).map_err(TransportError::SetUp)?,
-            monitor: Polled::register(monitor).map_err(TransportError::SetUp)?,
             endpoints: endpoints?,
-            by_routing_id: HashMap::new(),
+            routers,
+            turn: 0,
+            doorman,
             peers: HashMap::new(),
             by_descriptor: HashMap::new(),
             closing: VecDeque::new(),
@@ -165,26 +287,47 @@ impl ZmqListener {
     }
 
     /// Notes whose descriptors were disconnected, without telling of it yet.
-    fn drain_monitor(&mut self) {
-        let monitor = &self.monitor.socket;
-        while let Some((_, descriptor)) = next_event(monitor) {
-            if let Some(peer) = self.by_descriptor.remove(&descriptor) {
-                self.closing.push_back(peer);
+    fn drain_monitors(&mut self) {
+        for router in &self.routers {
+            while let Some((_, descriptor)) = next_event(&router.monitor.socket) {
+                if let Some(peer) = self.by_descriptor.remove(&descriptor) {
+                    self.closing.push_back(peer);
+                }
             }
         }
     }
 
-    fn receive(&mut self) -> Option<Incoming> {
+    /// The next frame; without one, whether that is because none is there.
+    fn receive(&mut self, is_empty: &mut bool) -> Option<Incoming> {
+        // Each in its turn, so that none is starved by another.
+        (0..self.routers.len()).find_map(|_| {
+            self.turn = (self.turn + 1) % self.routers.len();
+            self.receive_from(self.turn, is_empty)
+        })
+    }
+
+    fn receive_from(&mut self, router: usize, is_empty: &mut bool) -> Option<Incoming> {
         for _ in 0..IGNORED_MAX {
-            let socket = &self.socket.socket;
+            let Router {
+                socket,
+                by_routing_id,
+                ..
+            } = &self.routers[router];
+            let socket = &socket.socket;
             let mut routing_id = zmq::Message::new();
             socket.recv(&mut routing_id, zmq::DONTWAIT).ok()?;
-            let Some((frame, sender)) = receive_frame(socket) else {
+            let known = by_routing_id.get(&routing_id[..]).copied();
+            let mut sender = None;
+            let is_new = known.is_none();
+            let frame = receive_frame(socket, |first| {
+                sender = is_new.then(|| Sender::of(first));
+            });
+            let Some(frame) = frame else {
                 continue;
             };
-            let peer = match self.by_routing_id.get(&routing_id[..]) {
-                Some(peer) => *peer,
-                None => self.add_peer(routing_id[..].into(), &sender),
+            let added = sender.map(|sender| self.add_peer(router, routing_id[..].into(), sender));
+            let Some(peer) = known.or(added) else {
+                continue;
             };
             if let Some(known) = self.peers.get(&peer).filter(|known| !known.forgotten) {
                 let origin = known.origin;
@@ -195,24 +338,34 @@ impl ZmqListener {
                 });
             }
         }
+        *is_empty = false;
         None
     }
 
-    fn add_peer(&mut self, routing_id: RoutingId, sender: &Sender) -> PeerId {
+    fn add_peer(&mut self, router: usize, routing_id: RoutingId, sender: Sender) -> PeerId {
         let peer = PeerId(self.next_peer);
         self.next_peer += 1;
-        self.by_routing_id.insert(routing_id.clone(), peer);
-        let Sender { descriptor, origin } = *sender;
+        let to = &mut self.routers[router];
+        to.by_routing_id.insert(routing_id.clone(), peer);
+        let Sender {
+            descriptor,
+            origin,
+            user,
+        } = sender;
         // Whoever had the descriptor before is gone, whatever the monitor said.
         self.closing
             .extend(self.by_descriptor.insert(descriptor, peer));
+        // libzmq lets nobody in without a name; nobody without one is heard.
+        let forgotten = to.is_curve && user.is_none();
         self.peers.insert(
             peer,
             Peer {
+                router,
                 routing_id,
                 descriptor,
                 origin,
-                forgotten: false,
+                user,
+                forgotten,
             },
         );
         peer
@@ -220,11 +373,22 @@ impl ZmqListener {
 
     fn remove(&mut self, id: PeerId) -> Option<Peer> {
         let peer = self.peers.remove(&id)?;
-        self.by_routing_id.remove(&peer.routing_id);
+        self.routers[peer.router]
+            .by_routing_id
+            .remove(&peer.routing_id);
         if self.by_descriptor.get(&peer.descriptor) == Some(&id) {
             self.by_descriptor.remove(&peer.descriptor);
         }
         Some(peer)
+    }
+
+    /// Every socket whose input wakes the task.
+    fn sockets(&mut self) -> impl Iterator<Item = &mut Polled> {
+        let routers = self.routers.iter_mut();
+        let doorman = self.doorman.iter_mut();
+        routers
+            .flat_map(|router| [&mut router.socket, &mut router.monitor])
+            .chain(doorman.map(|doorman| &mut doorman.socket))
     }
 
     fn next_closed(&mut self) -> Option<Incoming> {
@@ -241,7 +405,7 @@ impl Listener for ZmqListener {
     fn send(&mut self, peer: PeerId, frame: &Frame) -> Result<(), SendError> {
         let peer = self.peers.get(&peer).filter(|peer| !peer.forgotten);
         let peer = peer.ok_or(SendError::Gone)?;
-        let socket = &mut self.socket.socket;
+        let socket = &mut self.routers[peer.router].socket.socket;
         let sent = socket
             .send(&peer.routing_id[..], zmq::DONTWAIT | zmq::SNDMORE)
             .and_then(|()| send_frame(socket, frame));
@@ -249,8 +413,17 @@ impl Listener for ZmqListener {
     }
 
     fn try_recv(&mut self) -> Option<Incoming> {
-        self.drain_monitor();
-        self.receive().or_else(|| self.next_closed())
+        if let Some(doorman) = &mut self.doorman {
+            doorman.answer();
+        }
+        self.drain_monitors();
+        let mut is_empty = true;
+        let received = self.receive(&mut is_empty);
+        // Whoever is gone may have frames behind those that were dropped.
+        if received.is_none() && is_empty {
+            return self.next_closed();
+        }
+        received
     }
 
     fn forget(&mut self, peer: PeerId) {
@@ -261,18 +434,27 @@ impl Listener for ZmqListener {
 
     async fn readable(&mut self) -> std::io::Result<()> {
         loop {
-            if self.socket.has_input() || self.monitor.has_input() || !self.closing.is_empty() {
+            if !self.closing.is_empty() || self.sockets().any(|socket| socket.has_input()) {
                 return Ok(());
             }
-            tokio::select! {
-                guard = self.socket.readiness.readable() => guard?.clear_ready(),
-                guard = self.monitor.readiness.readable() => guard?.clear_ready(),
-            }
+            poll_fn(|cx| {
+                // Every one is asked, so that each wakes this task.
+                let polls = self.sockets().map(|socket| socket.poll_clear(cx));
+                polls.fold(Poll::Pending, |all, one| match one {
+                    Poll::Ready(_) if !matches!(all, Poll::Ready(Err(_))) => one,
+                    _ => all,
+                })
+            })
+            .await?;
         }
     }
 
     fn endpoints(&self) -> &[String] {
         &self.endpoints
+    }
+
+    fn user(&self, peer: PeerId) -> Option<&str> {
+        self.peers.get(&peer)?.user.as_deref()
     }
 }
 
@@ -281,6 +463,8 @@ pub struct ZmqLink {
     socket: zmq::Socket,
     monitor: zmq::Socket,
     closed: bool,
+    has_keys: bool,
+    refusal: Option<&'static str>,
     _context: zmq::Context,
 }
 
@@ -289,7 +473,19 @@ pub struct ZmqLink {
 /// # Errors
 /// If the endpoint is not one of ZeroMQ's.
 pub fn connect(endpoint: &str) -> Result<ZmqLink, TransportError> {
+    connect_with(endpoint, None)
+}
+
+/// [`connect`], with CURVE if the endpoint is one of tcp and keys are given.
+///
+/// # Errors
+/// If the endpoint is not one of ZeroMQ's, or libzmq has no CURVE.
+pub fn connect_with(endpoint: &str, keys: Option<&ClientKeys>) -> Result<ZmqLink, TransportError> {
     check_endpoint(endpoint)?;
+    let keys = keys.filter(|_| endpoint.starts_with("tcp://"));
+    if keys.is_some() && !has_curve() {
+        return Err(TransportError::NoCurve);
+    }
     let context = zmq::Context::new();
     let ends = zmq::SocketEvent::DISCONNECTED.to_raw()
         | zmq::SocketEvent::CLOSED.to_raw()
@@ -304,11 +500,21 @@ pub fn connect(endpoint: &str) -> Result<ZmqLink, TransportError> {
     };
     // One connection, one session: whoever drives the session decides when to try again.
     socket.set_reconnect_ivl(-1).map_err(open)?;
+    if let Some(ClientKeys { secret, server }) = keys {
+        let set_keys = || {
+            socket.set_curve_serverkey(server.as_bytes())?;
+            socket.set_curve_publickey(secret.public().as_bytes())?;
+            socket.set_curve_secretkey(secret.as_bytes())
+        };
+        set_keys().map_err(open)?;
+    }
     socket.connect(endpoint).map_err(open)?;
     Ok(ZmqLink {
         socket,
         monitor,
         closed: false,
+        has_keys: keys.is_some(),
+        refusal: None,
         _context: context,
     })
 }
@@ -336,6 +542,10 @@ impl Link for ZmqLink {
     fn hears_bells(&self) -> bool {
         true
     }
+
+    fn refusal(&self) -> Option<&'static str> {
+        self.refusal
+    }
 }
 
 impl ZmqLink {
@@ -345,8 +555,11 @@ impl ZmqLink {
         bell: Option<BorrowedFd<'_>>,
     ) -> Result<Option<Frame>, Closed> {
         loop {
-            self.closed |= std::iter::from_fn(|| next_event(&self.monitor)).count() > 0;
-            if let Some((frame, _)) = receive_frame(&self.socket) {
+            while let Some((event, value)) = next_event(&self.monitor) {
+                self.closed = true;
+                self.refusal = self.refusal.or(refusal(event, value, self.has_keys));
+            }
+            if let Some(frame) = receive_frame(&self.socket, |_| {}) {
                 return Ok(Some(frame));
             }
             if self.closed {
@@ -407,10 +620,29 @@ fn next_event(monitor: &zmq::Socket) -> Option<(u16, RawFd)> {
     Some((kind, value))
 }
 
+/// Why a handshake failed, if that is what an event tells.
+fn refusal(event: u16, value: i32, has_keys: bool) -> Option<&'static str> {
+    // What the doorman answers to a key that it does not know.
+    const NOT_ALLOWED: i32 = 400;
+    if event == zmq::SocketEvent::HANDSHAKE_FAILED_AUTH.to_raw() && value == NOT_ALLOWED {
+        return Some(NOT_LET_IN);
+    }
+    // Which of the two is told of one cause depends on who hangs up first.
+    let disagreed = zmq::SocketEvent::HANDSHAKE_FAILED_PROTOCOL.to_raw()
+        | zmq::SocketEvent::HANDSHAKE_FAILED_NO_DETAIL.to_raw();
+    let told = if has_keys {
+        DISAGREED
+    } else {
+        DISAGREED_KEYLESS
+    };
+    (event & disagreed != 0).then_some(told)
+}
+
 /// Where a frame came from.
 struct Sender {
     descriptor: RawFd,
     origin: Origin,
+    user: Option<Box<str>>,
 }
 
 impl Sender {
@@ -423,6 +655,7 @@ impl Sender {
         Sender {
             descriptor,
             origin: if is_ipc { Origin::Ipc } else { Origin::Tcp },
+            user: message.gets("User-Id").map(Box::from),
         }
     }
 }
@@ -439,10 +672,10 @@ fn is_ipc_peer(address: &str) -> bool {
 
 /// The header and payloads of the next message, without a copy where they are aligned.
 /// Payload frames past the limit are dropped unseen; decoding then refuses the message.
-fn receive_frame(socket: &zmq::Socket) -> Option<(Frame, Sender)> {
+fn receive_frame(socket: &zmq::Socket, look: impl FnOnce(&mut zmq::Message)) -> Option<Frame> {
     let mut message = zmq::Message::new();
     socket.recv(&mut message, zmq::DONTWAIT).ok()?;
-    let sender = Sender::of(&mut message);
+    look(&mut message);
     let mut more = message.get_more();
     let mut frame = Frame {
         header: Payload::from_unaligned(Received(message)),
@@ -457,7 +690,7 @@ fn receive_frame(socket: &zmq::Socket) -> Option<(Frame, Sender)> {
             frame.payloads.push(Payload::from_owner(Received(message)));
         }
     }
-    Some((frame, sender))
+    Some(frame)
 }
 
 struct Received(zmq::Message);

@@ -124,6 +124,12 @@ impl Frontend {
         }
     }
 
+    /// Its tcp endpoint for containers.
+    pub(crate) fn tcp(&self) -> &str {
+        let mut rpc = self.rpc.iter();
+        rpc.find(|endpoint| endpoint.starts_with("tcp://")).unwrap()
+    }
+
     /// Starts a bundled container by hand.
     pub(crate) fn container(&self, example: &str, model: &str, version: &str) -> Process {
         let mut command = skysail();

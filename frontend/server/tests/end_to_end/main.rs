@@ -10,4 +10,5 @@ mod containers;
 mod demo;
 mod deployments;
 mod harness;
+mod keys;
 mod life_cycle;
