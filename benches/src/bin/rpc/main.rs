@@ -43,6 +43,7 @@ use crate::harness::{INTERRUPTED, Job, OnThread, Path, WINDOW, interrupted};
 use crate::payload::{SIZES, Source};
 use crate::probe::{Cores, Probe, pin};
 use crate::report::{Burst, Report, Row, size};
+use crate::ring::Slots;
 use crate::skysail::Place;
 
 /// Exit status of a bench that was interrupted.
@@ -113,7 +114,7 @@ struct Lane {
 /// How a path comes to be; none if it does not exist yet.
 type Open = fn(&Place<'_>) -> Result<Option<Box<dyn Path>>>;
 
-const LANES: [Lane; 13] = {
+const LANES: [Lane; 14] = {
     const fn lane(name: &'static str, yardstick: &'static str, spins: bool, open: Open) -> Lane {
         Lane {
             name,
@@ -130,7 +131,10 @@ const LANES: [Lane; 13] = {
             open: |_| Ok(Some(Box::new(OnThread(copy::Copy::new())))),
         },
         lane("raw ring spinning", "memory copy", true, |place| {
-            ring::spinning(place.cores).map(Some)
+            ring::spinning(place.cores, Slots::OldestFree).map(Some)
+        }),
+        lane("raw ring last slot", "raw ring spinning", true, |place| {
+            ring::spinning(place.cores, Slots::LastFree).map(Some)
         }),
         lane("raw ring park hook", "raw ring spinning", true, |place| {
             ring::park_hook(place.cores).map(Some)

@@ -2,8 +2,10 @@
 //! shared-memory transport is held to.
 //!
 //! Two rings in a memfd (see [`map`]), payloads up to 64 bytes inside the entry, others in
-//! slots of which the front side keeps a stack, so that the next payload goes where the cache
-//! is warm. Three ways to wait: both sides spin; the front side is a tokio task that is woken
+//! slots that the front side keeps. A slot that was just read lies in the reader's cache, and
+//! taking its lines back may cost more than a slot whose lines have gone to the cache that
+//! both cores share; which is cheaper depends on the machine, so the bench shows both orders
+//! (see [`Slots`]). Three ways to wait: both sides spin; the front side is a tokio task that is woken
 //! from the park hook while the peer spins; both sides always sleep on an eventfd.
 
 #![allow(
@@ -13,6 +15,7 @@
 
 mod map;
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn, ready};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,12 +55,22 @@ pub(crate) struct PeerArgs {
     wake_peer: Option<RawFd>,
 }
 
+/// Which free slot the next payload goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slots {
+    /// The one that has been free for longest, so that payloads go round all slots.
+    OldestFree,
+    /// The one that was freed last, so that few slots are in use.
+    LastFree,
+}
+
 /// Both sides spin.
 ///
 /// # Errors
 /// If memory or peer cannot be had.
-pub(crate) fn spinning(cores: Cores) -> Result<Box<dyn Path>> {
-    let (front, peer) = start(cores, &[])?;
+pub(crate) fn spinning(cores: Cores, slots: Slots) -> Result<Box<dyn Path>> {
+    let (mut front, peer) = start(cores, &[])?;
+    front.slots = slots;
     Ok(Box::new(OnThread(Spinning { front, peer })))
 }
 
@@ -119,8 +132,9 @@ struct Front {
     map: Arc<Map>,
     sent: u64,
     answered: u64,
-    /// Last freed on top.
-    free: Vec<u32>,
+    slots: Slots,
+    /// Last freed at the back.
+    free: VecDeque<u32>,
 }
 
 impl Front {
@@ -129,7 +143,8 @@ impl Front {
             map: Arc::new(map),
             sent: 0,
             answered: 0,
-            free: (0..WINDOW as u32).rev().collect(),
+            slots: Slots::OldestFree,
+            free: (0..WINDOW as u32).collect(),
         }
     }
 
@@ -137,12 +152,20 @@ impl Front {
         let request = Request {
             ticket,
             bytes: u32::try_from(source.len()).expect("less than 4 GiB"),
-            slot: self.free.pop().expect("a slot for each in flight"),
+            slot: self.free_slot(),
         };
-        // SAFETY: the slot is off the stack until its answer is read, and fewer requests are in
+        // SAFETY: the slot is not free until its answer is read, and fewer requests are in
         // flight than there are entries.
         source.write(unsafe { self.map.payload_mut(self.sent, request) }, ticket);
         self.publish(request);
+    }
+
+    fn free_slot(&mut self) -> u32 {
+        let slot = match self.slots {
+            Slots::OldestFree => self.free.pop_front(),
+            Slots::LastFree => self.free.pop_back(),
+        };
+        slot.expect("a slot for each in flight")
     }
 
     fn publish(&mut self, request: Request) {
@@ -153,7 +176,7 @@ impl Front {
     fn take(&mut self) -> Option<Answer> {
         let answer = self.map.take_answer(self.answered)?;
         self.answered += 1;
-        self.free.push(answer.slot);
+        self.free.push_back(answer.slot);
         Some(Answer {
             ticket: answer.ticket,
             sum: Some(answer.sum),
@@ -163,7 +186,7 @@ impl Front {
     /// Sends a spinning peer to rest. It answers this too, or the next burst's first request
     /// could be taken for the one after.
     fn rest(&mut self) -> Result<()> {
-        let slot = self.free.pop().expect("nothing is in flight");
+        let slot = self.free_slot();
         self.publish(Request {
             ticket: 0,
             bytes: REST,
