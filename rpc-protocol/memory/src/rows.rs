@@ -183,12 +183,24 @@ impl RowLog {
     /// The next row, to be written; `None` if all are held.
     pub fn claim(self: &Arc<Self>) -> Option<Claim> {
         let open = &self.open[thread_number() % self.open.len()];
-        let row = self.next_row(&mut open.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let row = self.next_rows(&mut open.lock().unwrap_or_else(PoisonError::into_inner), 1)?;
         let row = RowRef {
             log: self.clone(),
             row,
         };
         Some(Claim(row))
+    }
+
+    /// The next `rows` rows side by side, to be written as one; `None` if no segment has so
+    /// many left.
+    pub fn claim_run(self: &Arc<Self>, rows: usize) -> Option<Run> {
+        let rows = u32::try_from(rows).ok().filter(|rows| *rows > 0)?;
+        let open = &self.open[thread_number() % self.open.len()];
+        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = self.next_rows(&mut open, rows)?;
+        let log = self.clone();
+        let ranges = [RowRange { first, rows }].into_iter().collect();
+        Some(Run(RowRanges { log, ranges }))
     }
 
     /// Rows that are held.
@@ -199,7 +211,11 @@ impl RowLog {
         self.refs.iter().filter(held).count()
     }
 
-    fn next_row(&self, open: &mut Open) -> Option<u32> {
+    /// Claims rows of the open segment, or of the next one that is free.
+    fn next_rows(&self, open: &mut Open, rows: u32) -> Option<u32> {
+        if rows > self.segment_rows {
+            return None;
+        }
         loop {
             let Some(segment) = open.segment else {
                 let segment = self.take_segment()?;
@@ -215,13 +231,13 @@ impl RowLog {
                 open.next -= 1;
             }
             let end = (first + self.segment_rows).min(self.refs.len() as u32);
-            if open.next < end {
+            if open.next + rows <= end {
                 let row = open.next;
-                open.next += 1;
-                // Relaxed: the row was free and the segment is ours; whoever is given the
+                open.next += rows;
+                // Relaxed: the rows were free and the segment is ours; whoever is given a
                 // reference gets it by a synchronising hand-over.
-                self.refs_of(row).store(1, Ordering::Relaxed);
-                self.live[segment as usize].fetch_add(1, Ordering::Relaxed);
+                (row..row + rows).for_each(|row| self.refs_of(row).store(1, Ordering::Relaxed));
+                self.live[segment as usize].fetch_add(rows, Ordering::Relaxed);
                 return Some(row);
             }
             open.segment = None;
@@ -338,6 +354,31 @@ impl Claim {
 impl std::fmt::Debug for Claim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Claim({})", self.0.row)
+    }
+}
+
+/// Rows side by side that were claimed and are being written.
+pub struct Run(RowRanges);
+
+impl Run {
+    /// The rows of one tensor, end to end; what lies there is left over from earlier.
+    pub fn rows_mut(&mut self, column: usize) -> &mut [u8] {
+        let (start, bytes) = self.0.place(column, self.0.ranges[0]);
+        // SAFETY: the rows were claimed by this run alone, nobody has a reference to them, and
+        // the run holds them and the log.
+        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), bytes) }
+    }
+
+    /// Ends writing.
+    #[must_use]
+    pub fn freeze(self) -> RowRanges {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Run({:?})", self.0.ranges)
     }
 }
 

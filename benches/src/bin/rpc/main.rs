@@ -111,8 +111,8 @@ struct Lane {
     open: Open,
 }
 
-/// How a path comes to be; none if it does not exist yet.
-type Open = fn(&Place<'_>) -> Result<Option<Box<dyn Path>>>;
+/// How a path comes to be.
+type Open = fn(&Place<'_>) -> Result<Box<dyn Path>>;
 
 const LANES: [Lane; 14] = {
     const fn lane(name: &'static str, yardstick: &'static str, spins: bool, open: Open) -> Lane {
@@ -128,32 +128,32 @@ const LANES: [Lane; 14] = {
             name: "memory copy",
             yardstick: None,
             spins: false,
-            open: |_| Ok(Some(Box::new(OnThread(copy::Copy::new())))),
+            open: |_| Ok(Box::new(OnThread(copy::Copy::new()))),
         },
         lane("raw ring spinning", "memory copy", true, |place| {
-            ring::spinning(place.cores, Slots::OldestFree).map(Some)
+            ring::spinning(place.cores, Slots::OldestFree)
         }),
         lane("raw ring last slot", "raw ring spinning", true, |place| {
-            ring::spinning(place.cores, Slots::LastFree).map(Some)
+            ring::spinning(place.cores, Slots::LastFree)
         }),
         lane("raw ring park hook", "raw ring spinning", true, |place| {
-            ring::park_hook(place.cores).map(Some)
+            ring::park_hook(place.cores)
         }),
         lane("raw ring sleeping", "raw ring spinning", false, |place| {
-            ring::sleeping(place.cores).map(Some)
+            ring::sleeping(place.cores)
         }),
         lane("raw zmq ipc", "raw ring sleeping", false, |place| {
             let folder = place.folder.display();
-            zmq::open(place.cores, &format!("ipc://{folder}/raw.sock")).map(Some)
+            zmq::open(place.cores, &format!("ipc://{folder}/raw.sock"))
         }),
         lane("raw zmq tcp", "raw ring sleeping", false, |place| {
-            zmq::open(place.cores, "tcp://127.0.0.1:*").map(Some)
+            zmq::open(place.cores, "tcp://127.0.0.1:*")
         }),
         lane("iceoryx2", "raw ring spinning", true, |place| {
-            iceoryx::open(place.cores, place.folder).map(Some)
+            iceoryx::open(place.cores, place.folder)
         }),
         lane("tonic unix", "raw zmq ipc", false, |place| {
-            grpc::open(place.cores, place.folder).map(Some)
+            grpc::open(place.cores, place.folder)
         }),
         lane("skysail shm spinning", "raw ring spinning", true, |place| {
             skysail::open(skysail::Row::ShmSpinning, place)
@@ -277,11 +277,11 @@ fn start(
     if !asked.is_empty() && !alone {
         progress.show(&format!("starting {}", lane.name));
         let opened = (lane.open)(place);
-        path = opened.with_context(|| format!("cannot start {}", lane.name))?;
+        let opened = opened.with_context(|| format!("cannot start {}", lane.name))?;
+        path = Some(opened);
     }
     let missing = |bytes| match &path {
-        _ if alone => Some("needs two cores"),
-        None => Some("missing"),
+        None => Some("needs two cores"),
         Some(path) if !path.takes(&sources[&bytes]) => Some("does not fit the model"),
         Some(_) => None,
     };

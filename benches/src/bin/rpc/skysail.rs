@@ -1,28 +1,29 @@
 //! Skysail's own sessions with a container.
 //!
-//! # How a transport gets its row
-//! A row is a [`Path`]. ipc and tcp are [`Session`]s over a [`Listener`], driven by a tokio
-//! task. Shared memory has three rows, [`Row::ShmSpinning`], [`Row::ShmParkHook`] and
-//! [`Row::ShmSleeping`], whose places are kept in [`open`]: implement [`Exchange`] for the
-//! front side of such a session, [`start`] its containers with the endpoint in `SKYSAIL_RPC`,
-//! and wrap it in [`OnThread`] if it spins on this thread, or in [`OnTokio`] with the runtime
-//! that it needs. What the container needs besides (whether it spins, say) goes into the
-//! environment that [`start`] gives it.
+//! Every row is a [`FrontendSession`] over a [`FrontendChannel`]: rows in the row log, a batch a
+//! range of them, sent through shared memory or, where that is not wanted, by ZeroMQ. One row is
+//! driven by a plain thread that spins, the others by a tokio task.
 
 use std::collections::VecDeque;
+use std::future::{Future, ready};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use skysail_container::{Batch, Ctx, DataType, Model, Options, Outputs, Signature, run};
-use skysail_rpc::PayloadBuf;
-use skysail_rpc::message::{BatchId, Encoder, Hello, Message, Part, PartKind};
+use skysail_rpc::Schema;
+use skysail_rpc::channel::{FrontendChannel, Heard, SharedLog, Sharing, park};
+use skysail_rpc::message::{BatchId, Hello, Tensors};
 use skysail_rpc::session::{BatchResult, FrontendEvent, FrontendSession, Timing};
+use skysail_rpc::tensor::Rows;
 use skysail_rpc::transport::zmq::ZmqListener;
-use skysail_rpc::transport::{Incoming, Listener, PeerId};
+use skysail_rpc::transport::{Listener, PeerId};
+use tokio::runtime::Runtime;
 
-use crate::harness::{Answer, Exchange, Job, OnTokio, Path, Timed, WINDOW, interrupted, runtime};
+use crate::harness::{
+    Answer, Exchange, Job, OnThread, OnTokio, Path, Timed, WINDOW, interrupted, spin,
+};
 use crate::payload::{Source, sum_f32};
 use crate::peer::{Peer, end_with_input};
 use crate::probe::Cores;
@@ -53,20 +54,62 @@ pub(crate) enum Row {
     Tcp,
 }
 
-/// Opens a row; `None` if there is no such session yet.
+impl Row {
+    /// Whether batches travel through shared memory.
+    fn is_shared(self) -> bool {
+        !matches!(self, Row::Ipc | Row::Tcp)
+    }
+
+    /// How long either side looks before it sleeps.
+    fn spin(self) -> Duration {
+        match self {
+            // Longer than any pause within a burst; a container sleeps between bursts.
+            Row::ShmSpinning | Row::ShmParkHook => Duration::from_millis(1),
+            Row::ShmSleeping | Row::Ipc | Row::Tcp => Duration::ZERO,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Row::ShmSpinning => "spinning",
+            Row::ShmParkHook => "hook",
+            Row::ShmSleeping => "sleeping",
+            Row::Ipc => "ipc",
+            Row::Tcp => "tcp",
+        }
+    }
+}
+
+/// Opens a row.
 ///
 /// # Errors
 /// If the session cannot be had.
-pub(crate) fn open(row: Row, place: &Place<'_>) -> Result<Option<Box<dyn Path>>> {
-    match row {
-        Row::ShmSpinning | Row::ShmParkHook | Row::ShmSleeping => Ok(None),
-        Row::Ipc => {
-            let folder = place.folder.display();
-            let endpoint = |peer| format!("ipc://{folder}/skysail-{peer}.sock");
-            Ok(Some(place.sessions(endpoint)?))
+pub(crate) fn open(row: Row, place: &Place<'_>) -> Result<Box<dyn Path>> {
+    let widths: &[usize] = if place.command.is_some() {
+        &[0]
+    } else {
+        &WIDTHS
+    };
+    let sessions = (0..)
+        .zip(widths)
+        .map(|(number, width)| place.session(row, number, *width));
+    let sessions: Result<Vec<_>> = sessions.collect();
+    Ok(match row {
+        Row::ShmSpinning => {
+            let on_thread = sessions?.into_iter().map(|(runtime, session)| {
+                OnThread(Spinning {
+                    session,
+                    _runtime: runtime,
+                })
+            });
+            Box::new(Widths(on_thread.collect()))
         }
-        Row::Tcp => Ok(Some(place.sessions(|_| "tcp://127.0.0.1:0".to_owned())?)),
-    }
+        _ => {
+            let on_tokio = sessions?.into_iter();
+            let on_tokio = on_tokio.map(|(runtime, session)| OnTokio::new(runtime, session));
+            Box::new(Widths(on_tokio.collect()))
+        }
+    })
 }
 
 /// Where sessions are opened, and with whom.
@@ -79,30 +122,36 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// A session with each container; the endpoint is made from the container's number.
-    fn sessions(&self, endpoint: impl Fn(usize) -> String) -> Result<Box<dyn Path>> {
-        let widths: &[usize] = if self.command.is_some() {
-            &[0]
-        } else {
-            &WIDTHS
+    /// A session with container `number`, and the runtime that it was made in.
+    fn session(&self, row: Row, number: usize, width: usize) -> Result<(Runtime, Session)> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(park::before_park)
+            .build()?;
+        let endpoint = match row {
+            Row::Tcp => "tcp://127.0.0.1:0".to_owned(),
+            _ => format!(
+                "ipc://{}/{}-{number}.sock",
+                self.folder.display(),
+                row.name()
+            ),
         };
-        let open = |(number, width): (usize, &usize)| {
-            let runtime = runtime()?;
-            let session = runtime.block_on(async {
-                let listener = ZmqListener::bind(&[endpoint(number)])?;
-                let endpoint = listener.endpoints()[0].clone();
-                let mut peer = start(self, &endpoint, *width, &[])?;
-                let opened = Session::open(listener, self.command.is_none());
-                let opened = tokio::select! {
-                    opened = opened => opened,
-                    error = not_coming(&mut peer) => Err(error),
-                };
-                opened.map(|session| session.with(peer))
-            })?;
-            Ok(OnTokio::new(runtime, session))
-        };
-        let sessions: Result<Vec<_>> = widths.iter().enumerate().map(open).collect();
-        Ok(Box::new(Widths(sessions?)))
+        let session = runtime.block_on(async {
+            let listener = ZmqListener::bind(&[endpoint])?;
+            let endpoint = listener.endpoints()[0].clone();
+            let more = [
+                ("SKYSAIL_SHARED_MEMORY", row.is_shared().to_string()),
+                ("SKYSAIL_SPIN_US", row.spin().as_micros().to_string()),
+            ];
+            let mut peer = start(self, &endpoint, width, &more)?;
+            let opened = Session::open(row, listener, self.command.is_none());
+            let opened = tokio::select! {
+                opened = opened => opened,
+                error = not_coming(&mut peer) => Err(error),
+            };
+            opened.map(|session| session.with(peer))
+        })?;
+        Ok((runtime, session))
     }
 }
 
@@ -124,7 +173,7 @@ async fn not_coming(peer: &mut Peer) -> anyhow::Error {
 }
 
 /// A container that joins `endpoint`, with a model of `width` elements a row.
-fn start(place: &Place<'_>, endpoint: &str, width: usize, more: &[(&str, &str)]) -> Result<Peer> {
+fn start(place: &Place<'_>, endpoint: &str, width: usize, more: &[(&str, String)]) -> Result<Peer> {
     let slots = WINDOW.to_string();
     let log = std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned());
     let mut env = vec![
@@ -134,7 +183,7 @@ fn start(place: &Place<'_>, endpoint: &str, width: usize, more: &[(&str, &str)])
         ("SKYSAIL_SLOTS", &slots),
         ("RUST_LOG", &log),
     ];
-    env.extend_from_slice(more);
+    env.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
     match place.command {
         Some(command) => Peer::start(place.cores, &["command", command], &env),
         None => Peer::start(place.cores, &["sum", &width.to_string()], &env),
@@ -156,15 +205,15 @@ impl<P: Path> Path for Widths<P> {
 }
 
 /// The front side of a session with one container.
-struct Session<L> {
+struct Session {
     _peer: Option<Peer>,
-    listener: L,
+    channel: FrontendChannel<ZmqListener>,
     container: PeerId,
     session: FrontendSession,
-    encoder: Encoder,
-    /// Elements of a row, and its dimensions.
+    schema: Arc<Schema>,
+    log: SharedLog,
+    /// Elements of a row.
     width: usize,
-    dims: Vec<i64>,
     rows_max: usize,
     /// Whether the container is known to add up.
     adds_up: bool,
@@ -172,18 +221,25 @@ struct Session<L> {
     pending: VecDeque<(BatchId, u64)>,
 }
 
-impl<L: Listener> Session<L> {
-    /// Waits for the container at `listener`.
-    async fn open(mut listener: L, adds_up: bool) -> Result<Session<L>> {
+impl Session {
+    /// Waits for the container at `listener`, and until batches travel as the row wants.
+    async fn open(row: Row, listener: ZmqListener, adds_up: bool) -> Result<Session> {
         let timing = Timing {
             heartbeat: LONG,
             silence: LONG,
             handshake: LONG,
             stuck: LONG,
         };
+        let sharing = Sharing {
+            // Room for the window's batches, each within a segment.
+            log_rows: 16 * 2 * ROWS_MAX,
+            log_bytes_max: 128 << 20,
+            spin_max: row.spin(),
+            ..Sharing::default()
+        };
+        let mut channel = FrontendChannel::new(listener, sharing.clone());
         let mut session = FrontendSession::new(Instant::now(), timing);
-        let mut encoder = Encoder::default();
-        let (container, event) = next_event(&mut listener, &mut session).await?;
+        let (container, event) = next_event(&mut channel, &mut session).await?;
         let FrontendEvent::Hello(hello) = event else {
             bail!("the container does not begin with a hello");
         };
@@ -197,16 +253,28 @@ impl<L: Listener> Session<L> {
             "the container has {slots} slots, {WINDOW} needed"
         );
         let schema = Arc::new(hello.schema.clone());
-        let welcome = session.accept(Instant::now(), &hello, schema, 1);
-        listener.send(container, &encoder.encode(&welcome))?;
+        let log = sharing.log(&schema, 1).context("no memory for a row log")?;
+        log.log.populate();
+        let offer = channel
+            .offer(container, &hello, &schema, Some(&log.log))
+            .ok();
+        let offered = offer.is_some();
+        let welcome = session.accept(Instant::now(), &hello, schema.clone(), 1, offer);
+        channel.send(container, welcome)?;
+        if offered {
+            let (_, event) = next_event(&mut channel, &mut session).await?;
+            let shared = matches!(event, FrontendEvent::Path { shared: true, .. });
+            ensure!(shared, "no shared memory: {event:?}");
+        }
+        ensure!(offered == row.is_shared(), "batches travel another way");
         Ok(Session {
             _peer: None,
-            listener,
+            channel,
             container,
             session,
-            encoder,
+            schema,
+            log,
             width,
-            dims: hello.schema.inputs[0].dims.to_vec(),
             rows_max: hello.max_batch as usize,
             adds_up,
             pending: VecDeque::new(),
@@ -214,7 +282,7 @@ impl<L: Listener> Session<L> {
     }
 
     /// Keeps the container for as long as the session.
-    fn with(self, peer: Peer) -> Session<L> {
+    fn with(self, peer: Peer) -> Session {
         Session {
             _peer: Some(peer),
             ..self
@@ -223,6 +291,49 @@ impl<L: Listener> Session<L> {
 
     fn rows(&self, source: &Source) -> usize {
         source.len() / size_of::<f32>() / self.width
+    }
+
+    fn send(&mut self, source: &Source, ticket: u64) -> Result<()> {
+        let rows = self.rows(source);
+        let mut run = self
+            .log
+            .log
+            .claim_run(rows)
+            .context("the row log is full")?;
+        source.write(run.rows_mut(0), ticket);
+        let tensors = Rows {
+            schema: self.schema.clone(),
+            ranges: run.freeze(),
+        };
+        let (now, rows) = (Instant::now(), u32::try_from(rows)?);
+        let tensors = Tensors::Rows(tensors);
+        let (batch, predict) = self.session.predict(now, rows, LONG, tensors);
+        self.channel.send(self.container, predict)?;
+        self.pending.push_back((batch, ticket));
+        Ok(())
+    }
+
+    fn answer(&mut self, event: FrontendEvent) -> Result<Answer> {
+        let FrontendEvent::Reply { batch, result, .. } = event else {
+            bail!("the container says something else than a reply");
+        };
+        let BatchResult::Ok { columns, .. } = result else {
+            bail!("the container's model failed: {result:?}");
+        };
+        let (expected, ticket) = self.pending.pop_front().context("a reply too many")?;
+        ensure!(batch == expected, "the container answers out of order");
+        let sum = if self.adds_up {
+            let sums = columns[0].as_slice::<f32>();
+            Some(sum_f32(sums.context("sums are floats")?))
+        } else {
+            None
+        };
+        Ok(Answer { ticket, sum })
+    }
+
+    fn carries(&self, source: &Source) -> bool {
+        let rows = self.rows(source);
+        rows * self.width * size_of::<f32>() == source.len() && (1..=self.rows_max).contains(&rows)
     }
 }
 
@@ -236,68 +347,75 @@ fn width(hello: &Hello) -> Result<usize> {
     Ok(bytes / size_of::<f32>())
 }
 
+/// The next event that is there, but for signs of life.
+fn look(
+    channel: &mut FrontendChannel<ZmqListener>,
+    session: &mut FrontendSession,
+) -> Result<Option<(PeerId, FrontendEvent)>> {
+    while let Some(heard) = channel.try_recv() {
+        let Heard::Message { peer, message, .. } = heard else {
+            bail!("the container has gone");
+        };
+        match session.on_message(Instant::now(), message?)? {
+            FrontendEvent::Alive => {}
+            event => return Ok(Some((peer, event))),
+        }
+    }
+    Ok(None)
+}
+
 async fn next_event(
-    listener: &mut impl Listener,
+    channel: &mut FrontendChannel<ZmqListener>,
     session: &mut FrontendSession,
 ) -> Result<(PeerId, FrontendEvent)> {
     loop {
-        match listener.try_recv() {
-            None => listener.readable().await?,
-            Some(Incoming::Closed { .. }) => bail!("the container has gone"),
-            Some(Incoming::Frame { peer, frame, .. }) => {
-                let message = Message::decode(&frame)?;
-                match session.on_message(Instant::now(), message)? {
-                    FrontendEvent::Alive => {}
-                    event => return Ok((peer, event)),
-                }
-            }
+        if let Some(event) = look(channel, session)? {
+            return Ok(event);
         }
+        channel.readable().await?;
     }
 }
 
-impl<L: Listener> Exchange for Session<L> {
+impl Exchange for Session {
     fn send(&mut self, source: &Source, ticket: u64) -> Result<()> {
-        let mut buf = PayloadBuf::zeroed(source.len());
-        source.write(buf.as_bytes_mut(), ticket);
-        let rows = self.rows(source);
-        let part = Part {
-            tensor: 0,
-            kind: PartKind::Data,
-            datatype: DataType::Fp32,
-            shape: [rows as i64].iter().chain(&self.dims).copied().collect(),
-            payload: buf.freeze(),
-        };
-        let rows = u32::try_from(rows)?;
-        let (batch, predict) = self.session.predict(Instant::now(), rows, LONG, [part]);
-        let frame = self.encoder.encode(&predict);
-        self.listener.send(self.container, &frame)?;
-        self.pending.push_back((batch, ticket));
-        Ok(())
+        Session::send(self, source, ticket)
     }
 
     async fn recv(&mut self) -> Result<Answer> {
-        let (_, event) = next_event(&mut self.listener, &mut self.session).await?;
-        let FrontendEvent::Reply { batch, result, .. } = event else {
-            bail!("the container says something else than a reply");
-        };
-        let BatchResult::Ok { columns, .. } = result else {
-            bail!("the container's model failed: {result:?}");
-        };
-        let (expected, ticket) = self.pending.pop_front().context("a reply too many")?;
-        ensure!(batch == expected, "the container answers out of order");
-        let sum = if self.adds_up {
-            Some(sum_f32(
-                columns[0].as_slice::<f32>().context("sums are floats")?,
-            ))
-        } else {
-            None
-        };
-        Ok(Answer { ticket, sum })
+        let (_, event) = next_event(&mut self.channel, &mut self.session).await?;
+        self.answer(event)
     }
 
     fn takes(&self, source: &Source) -> bool {
-        let rows = self.rows(source);
-        rows * self.width * size_of::<f32>() == source.len() && (1..=self.rows_max).contains(&rows)
+        self.carries(source)
+    }
+}
+
+/// A session whose front side spins on the calling thread.
+struct Spinning {
+    session: Session,
+    _runtime: Runtime,
+}
+
+impl Exchange for Spinning {
+    fn send(&mut self, source: &Source, ticket: u64) -> Result<()> {
+        self.session.send(source, ticket)
+    }
+
+    fn recv(&mut self) -> impl Future<Output = Result<Answer>> + Send {
+        let Session {
+            channel, session, ..
+        } = &mut self.session;
+        let event = spin(|| look(channel, session).transpose());
+        ready(
+            event
+                .flatten()
+                .and_then(|(_, event)| self.session.answer(event)),
+        )
+    }
+
+    fn takes(&self, source: &Source) -> bool {
+        self.session.carries(source)
     }
 }
 
@@ -311,6 +429,8 @@ pub(crate) fn serve(width: usize) -> Result<ExitCode> {
     let mut options = Options::named(&variable("SKYSAIL_MODEL")?, &variable("SKYSAIL_VERSION")?);
     options.rpc = Some(variable("SKYSAIL_RPC")?);
     options.slots = variable("SKYSAIL_SLOTS")?.parse()?;
+    options.shared_memory = variable("SKYSAIL_SHARED_MEMORY")?.parse()?;
+    options.spin_us = Some(variable("SKYSAIL_SPIN_US")?.parse()?);
     match width {
         16 => Ok(run::<Sum<16>>(options)),
         784 => Ok(run::<Sum<784>>(options)),
