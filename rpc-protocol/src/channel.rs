@@ -47,6 +47,7 @@ mod descriptor;
 mod frontend;
 mod frontend_channel;
 pub mod park;
+mod relay;
 mod rings;
 mod setup;
 mod visits;

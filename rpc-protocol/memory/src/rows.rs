@@ -14,8 +14,10 @@
 //!
 //! Rows are claimed in the order of an open segment, one a core. A segment is free again when
 //! none of its rows is held; the free one with the least number opens next, which keeps the log
-//! in as few cache lines as the queries need. Rows at the open end that are held by nobody
-//! are claimed again, so a query that is refused or hits the cache leaves no gap.
+//! in as few cache lines as the queries need. Rows at the open end that are held by nobody and
+//! were in no batch are claimed again, so a query that is refused or hits the cache leaves no
+//! gap. Rows of an answered batch are not: their lines lie in the cache of the core that
+//! computed, and taking them back costs more than going on (`benches/src/bin/rpc`, "last slot").
 //!
 //! # Invariants
 //! - A row has one writer until it is frozen, then readers only, then nobody.
@@ -41,6 +43,9 @@ use crate::payload::{ALIGN, Lent, Owner, Payload, PayloadBuf};
 pub const RANGES_MAX: usize = 8;
 /// Segments of a log: bits of one word.
 const SEGMENTS_MAX: usize = 16;
+
+/// In a row's count: it was part of a batch since it was claimed.
+const BATCHED: u32 = 1 << 31;
 
 const _: () = assert!(SEGMENTS_MAX <= u64::BITS as usize);
 
@@ -207,7 +212,7 @@ impl RowLog {
     #[must_use]
     pub fn rows_held(&self) -> usize {
         // Relaxed: a figure for people and tests.
-        let held = |count: &&AtomicU32| count.load(Ordering::Relaxed) > 0;
+        let held = |count: &&AtomicU32| count.load(Ordering::Relaxed) & !BATCHED > 0;
         self.refs.iter().filter(held).count()
     }
 
@@ -236,7 +241,8 @@ impl RowLog {
                 open.next += rows;
                 // Relaxed: the rows were free and the segment is ours; whoever is given a
                 // reference gets it by a synchronising hand-over.
-                (row..row + rows).for_each(|row| self.refs_of(row).store(1, Ordering::Relaxed));
+                let held = if rows > 1 { BATCHED | 1 } else { 1 };
+                (row..row + rows).for_each(|row| self.refs_of(row).store(held, Ordering::Relaxed));
                 self.live[segment as usize].fetch_add(rows, Ordering::Relaxed);
                 return Some(row);
             }
@@ -278,9 +284,19 @@ impl RowLog {
         self.refs_of(row).fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Holds a row as part of a batch.
+    fn hold_batched(&self, row: u32) {
+        // Relaxed: as `hold`. The bit is set before the row can have no holder.
+        let count = self.refs_of(row);
+        if count.load(Ordering::Relaxed) & BATCHED == 0 {
+            count.fetch_or(BATCHED, Ordering::Relaxed);
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn release(&self, row: u32) {
         // Release what was read of the row; acquire it for whoever claims the row next.
-        if self.refs_of(row).fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.refs_of(row).fetch_sub(1, Ordering::AcqRel) & !BATCHED == 1 {
             self.leave_segment(row / self.segment_rows);
         }
     }
@@ -432,7 +448,7 @@ impl RowRanges {
                 rows: 1,
             }),
         }
-        self.log.hold(row);
+        self.log.hold_batched(row);
         true
     }
 

@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::event::epoll;
@@ -171,10 +172,10 @@ impl Visits {
         });
     }
 
-    /// Waits until there may be something to do.
-    pub(super) async fn ready(&self) -> io::Result<()> {
-        self.epoll.readable().await?.clear_ready();
-        Ok(())
+    /// Whether there may be something to do.
+    pub(super) fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ready = self.epoll.poll_read_ready(context);
+        ready.map(|guard| guard.map(|mut guard| guard.clear_ready()))
     }
 
     /// Does what there is to do.

@@ -40,7 +40,6 @@ mod zap;
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{c_int, c_void};
-use std::future::poll_fn;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -448,24 +447,22 @@ impl Listener for ZmqListener {
         }
     }
 
-    async fn readable(&mut self) -> std::io::Result<()> {
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         loop {
             if !self.closing.is_empty() {
-                return Ok(());
+                return Poll::Ready(Ok(()));
             }
             if !self.quiet && self.sockets().any(|socket| socket.has_input()) {
-                return Ok(());
+                return Poll::Ready(Ok(()));
             }
             self.quiet = true;
-            poll_fn(|cx| {
-                // Every one is asked, so that each wakes this task.
-                let polls = self.sockets().map(|socket| socket.poll_clear(cx));
-                polls.fold(Poll::Pending, |all, one| match one {
-                    Poll::Ready(_) if !matches!(all, Poll::Ready(Err(_))) => one,
-                    _ => all,
-                })
-            })
-            .await?;
+            // Every one is asked, so that each wakes this task.
+            let polls = self.sockets().map(|socket| socket.poll_clear(context));
+            let ready = polls.fold(Poll::Pending, |all, one| match one {
+                Poll::Ready(_) if !matches!(all, Poll::Ready(Err(_))) => one,
+                _ => all,
+            });
+            std::task::ready!(ready)?;
             self.quiet = false;
         }
     }
