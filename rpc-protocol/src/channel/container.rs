@@ -25,7 +25,7 @@ use skysail_memory::rows::RowView;
 use smallvec::SmallVec;
 
 use super::descriptor::{Answer, Content, INLINE_WORDS, Place, Request};
-use super::setup::{CHALLENGE_WORD, FLAG_WORD, READY, Setup, Sizes, is_inline, visit};
+use super::setup::{CHALLENGE_WORD, FLAG_WORD, READY, Setup, Sizes, inline_rows_max, visit};
 use crate::limits::HEADER_BYTES_MAX;
 use crate::message::{
     BatchId, DecodeError, Encoder, Frame, Message, Offer, Outcome, Predict, Reply, Tensors,
@@ -47,6 +47,7 @@ pub(super) struct ContainerPath {
     log: Option<RowView>,
     sizes: Sizes,
     schema: Arc<Schema>,
+    inline_rows_max: usize,
     in_hand: SmallVec<[(BatchId, u16); 4]>,
     frontend_sleeps: SleepFlag<SharedWords>,
     frontend_bell: OwnedFd,
@@ -125,6 +126,7 @@ impl ContainerPath {
             log,
             sizes,
             schema: schema.clone(),
+            inline_rows_max: inline_rows_max(schema),
             in_hand: SmallVec::new(),
             frontend_bell,
             our_bell,
@@ -148,7 +150,7 @@ impl ContainerPath {
 
     fn take(&mut self, request: Request) -> Result<(Predict, Room), DecodeError> {
         let slot = usize::from(request.slot);
-        let room = match is_inline(&self.schema, request.rows as usize) {
+        let room = match request.rows as usize <= self.inline_rows_max {
             // One cache line less: the results go into the descriptor.
             true => self.small.take(slot),
             false => self.slots.take(slot),
@@ -228,7 +230,8 @@ impl ContainerPath {
         let Some(at) = found else { return Err(reply) };
         let (batch, slot) = self.in_hand.swap_remove(at);
         let (rows, compute) = (reply.rows, reply.compute);
-        let content = match inline(&reply, &self.schema) {
+        let small = rows as usize <= self.inline_rows_max;
+        let content = match small.then(|| inline(&reply)).flatten() {
             Some(results) => Content::Inline(results),
             None => self.write(slot, reply, room)?,
         };
@@ -291,12 +294,12 @@ impl ContainerPath {
 }
 
 /// The results as they stand in a descriptor, if they fit there and there is nothing else to tell.
-fn inline(reply: &Reply, schema: &Schema) -> Option<[u64; INLINE_WORDS]> {
+fn inline(reply: &Reply) -> Option<[u64; INLINE_WORDS]> {
     let Tensors::Columns(columns) = &reply.tensors else {
         return None;
     };
     let plain = reply.outcome == Outcome::Ok && reply.row_errors.is_empty();
-    if !plain || !is_inline(schema, reply.rows as usize) {
+    if !plain || !columns.iter().all(Column::is_of_fixed_rows) {
         return None;
     }
     let (mut bytes, mut offset) = ([0; INLINE_WORDS * size_of::<u64>()], 0);

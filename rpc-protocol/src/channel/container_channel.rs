@@ -14,8 +14,9 @@ use crate::message::{DecodeError, Encoder, Frame, Message, Offer};
 use crate::tensor::Schema;
 use crate::transport::{Closed, Link, SendError};
 
-/// Batches taken from the ring before the link is looked at again.
-const LINK_EVERY: u32 = 64;
+/// Batches taken from the ring before the link is looked at again: where batches wait behind
+/// one another, which a cancel may take back, and where none does.
+const LINK_EVERY: (u32, u32) = (8, 64);
 /// Looks at the ring between two readings of the clock.
 const LOOKS: u32 = 32;
 
@@ -128,13 +129,19 @@ impl<'a, L: Link> ContainerChannel<'a, L> {
         self.next()
     }
 
-    /// Takes a message that is there already. A look at the link costs system calls, so
-    /// unless it is asked for there is one in a while only.
+    /// Takes a message that is there already. A look at the link costs system calls, so in
+    /// shared memory's use there is one in a while only, more often if it is asked for.
     ///
     /// # Errors
     /// As [`Self::recv`].
     pub fn try_recv(&mut self, look_at_link: bool) -> Result<Option<Received>, RecvError> {
-        if look_at_link || self.taken >= LINK_EVERY {
+        let every = match self.path {
+            Some(_) if look_at_link => LINK_EVERY.0,
+            Some(_) => LINK_EVERY.1,
+            None if look_at_link => 0,
+            None => u32::MAX,
+        };
+        if self.taken >= every {
             self.taken = 0;
             let heard = self.link.recv(Instant::now());
             self.hold(heard)?;

@@ -16,9 +16,10 @@ use skysail_memory::ring::{Awaited, Consumer, Producer, SleepFlag};
 use skysail_memory::rows::{RowLog, RowRanges};
 use smallvec::SmallVec;
 use tokio::io::unix::AsyncFd;
+use zerocopy::IntoBytes;
 
 use super::descriptor::{Answer, Content, INLINE_WORDS, Place, Request};
-use super::setup::{Sizes, is_inline, result_bytes};
+use super::setup::{Sizes, inline_rows_max, result_bytes};
 use super::visits::Lease;
 use crate::limits::HEADER_BYTES_MAX;
 use crate::message::{
@@ -35,6 +36,7 @@ pub(super) struct FrontendPath {
     results: BulkReader,
     sizes: Sizes,
     schema: Arc<Schema>,
+    inline_rows_max: usize,
     log: Option<Arc<RowLog>>,
     free_slots: SmallVec<[u16; 8]>,
     flights: SmallVec<[Flight; 4]>,
@@ -85,6 +87,7 @@ impl FrontendPath {
             replies: Consumer::new(parts.replies),
             results: parts.results,
             sizes: parts.sizes,
+            inline_rows_max: inline_rows_max(&parts.schema),
             schema: parts.schema,
             log: parts.log,
             free_slots: (0..parts.sizes.slots as u16).rev().collect(),
@@ -268,11 +271,11 @@ impl FrontendPath {
         results: &[u64; INLINE_WORDS],
         rows: usize,
     ) -> Result<Columns, DecodeError> {
-        if !is_inline(&self.schema, rows) {
+        if rows > self.inline_rows_max {
             return Err(DecodeError::Descriptor);
         }
         let mut buf = self.pool.take(size_of_val(results));
-        results.iter().for_each(|word| buf.push(*word));
+        buf.extend_from_slice(results.as_bytes());
         copies::record(Copied::Result, size_of_val(results));
         self.columns(&buf.freeze(), rows, size_of::<u64>())
     }

@@ -67,9 +67,15 @@ impl Wake for Sleep {
 mod tests {
     use super::*;
 
+    struct Task;
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+
     #[test]
     fn it_sleeps_until_a_source_wakes_it() {
-        let (mut relay, task) = (Relay::default(), Waker::noop());
+        let (mut relay, task) = (Relay::default(), &Waker::from(Arc::new(Task)));
         assert!(!relay.is_asleep(task), "no source was asked");
         let source = relay.sleep(task);
         assert!(relay.is_asleep(task));

@@ -1,4 +1,4 @@
-//! What passes over the control socket, and the form of the regions. PROTOCOL 9
+//! What passes over the control socket, and the form of the regions. PROTOCOL 8
 //!
 //! ```text
 //!   container ─► front end   visit    magic, nonce
@@ -115,10 +115,13 @@ pub(super) fn result_bytes(schema: &Schema, rows: usize, align: usize) -> Option
     })
 }
 
-/// Whether the results of `rows` rows travel in the descriptor.
-pub(super) fn is_inline(schema: &Schema, rows: usize) -> bool {
+/// The most rows whose results travel in the descriptor.
+pub(super) fn inline_rows_max(schema: &Schema) -> usize {
     let limit = INLINE_WORDS * size_of::<u64>();
-    result_bytes(schema, rows, size_of::<u64>()).is_some_and(|bytes| bytes <= limit)
+    let bytes = |rows: &usize| result_bytes(schema, *rows, size_of::<u64>());
+    let fits = |rows: &usize| bytes(rows).is_some_and(|bytes| bytes <= limit);
+    // A row has a byte at least.
+    (1..=limit).take_while(fits).last().unwrap_or(0)
 }
 
 /// The kernel that this process runs on; empty if it does not tell.

@@ -360,7 +360,7 @@ async fn rows_of_their_own_size_travel_in_blocks() {
     }
 }
 
-/// PROTOCOL 9.5
+/// PROTOCOL 8
 #[tokio::test]
 async fn what_does_not_fit_shared_memory_goes_by_the_transport() {
     let mut rig = Rig::new(schema("string", "string"), true, echo).await;
@@ -421,7 +421,7 @@ async fn a_failed_batch_gives_its_rows_and_slot_back() {
     }
 }
 
-/// PROTOCOL 9.3
+/// PROTOCOL 8.3
 #[tokio::test]
 async fn without_a_common_directory_the_session_stays_on_its_transport() {
     let mut rig = Rig::new(schema("f32[3]", "f32[3]"), false, double).await;
@@ -471,7 +471,7 @@ fn slow(predict: Predict, room: &mut Room) -> Reply {
     double(predict, room)
 }
 
-/// PROTOCOL 9.7
+/// PROTOCOL 8.7
 #[tokio::test]
 async fn rows_of_a_batch_that_nobody_waits_for_are_kept_until_the_container_has_done() {
     let mut rig = Rig::new(schema("f32[3]", "f32[3]"), true, slow).await;

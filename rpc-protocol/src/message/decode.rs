@@ -132,7 +132,7 @@ fn read(from: wire::message::Reader<'_>, frame: &Frame) -> Result<Message> {
     })
 }
 
-/// PROTOCOL 9.2
+/// PROTOCOL 8.2
 fn read_offer(from: wire::welcome::Reader<'_>) -> Result<Option<Offer>> {
     let (socket, nonce) = (text(from.get_socket()?)?, from.get_nonce()?);
     // An offer of a later kind is no offer.

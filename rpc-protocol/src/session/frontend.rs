@@ -151,7 +151,7 @@ impl FrontendSession {
                 self.phase = Phase::Draining;
                 Ok(FrontendEvent::Drain { detail })
             }
-            // PROTOCOL 9.6
+            // PROTOCOL 8.6
             (Phase::Serving | Phase::Draining, Message::Path { shared, detail })
                 if std::mem::take(&mut self.offered) =>
             {

@@ -129,12 +129,17 @@ impl Column {
     /// # Errors
     /// If rows of `spec` may differ, or `data` is not `rows` of them.
     pub fn of_rows(spec: &TensorSpec, rows: usize, data: Payload) -> Result<Column, ColumnError> {
-        if spec.row_bytes().is_none() {
+        let Some(row_bytes) = spec.row_bytes() else {
             return Err(ColumnError::Shape {
                 tensor: spec.name.clone(),
             });
-        }
+        };
         let column = Column::unchecked(spec, rows, data);
+        let expected = row_bytes.checked_mul(rows);
+        if expected == Some(column.data.len()) && spec.datatype != DataType::Bool {
+            return Ok(column);
+        }
+        // What is wrong, or whether booleans are.
         column.check(spec).map(|()| column)
     }
 

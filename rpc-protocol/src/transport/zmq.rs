@@ -185,10 +185,17 @@ impl Polled {
             .is_ok_and(|events| events.contains(zmq::POLLIN))
     }
 
-    /// Whether its descriptor has become ready, as far as the runtime has seen.
-    fn is_ready(&self) -> bool {
-        let ready = |_: &Descriptor| Ok(());
-        self.readiness.try_io(Interest::READABLE, ready).is_ok()
+    /// Whether its descriptor has become ready, as far as the runtime has seen; clears it, so
+    /// that whoever asks must look.
+    fn take_ready(&self) -> bool {
+        let mut is_ready = false;
+        let clear = |_: &Descriptor| -> std::io::Result<()> {
+            is_ready = true;
+            Err(std::io::ErrorKind::WouldBlock.into())
+        };
+        // Without readiness the closure is not called; with it, its error clears it.
+        let _ = self.readiness.try_io(Interest::READABLE, clear);
+        is_ready
     }
 
     /// Whether there is something to look for; clears it.
@@ -424,18 +431,20 @@ impl Listener for ZmqListener {
     }
 
     fn try_recv(&mut self) -> Option<Incoming> {
-        if self.quiet && !self.sockets().any(|socket| socket.is_ready()) {
+        // Every one is asked: each is cleared before it is looked at.
+        let ready = self.sockets().filter(|socket| socket.take_ready()).count();
+        if self.quiet && ready == 0 {
             return self.next_closed();
         }
-        self.quiet = false;
         if let Some(doorman) = &mut self.doorman {
             doorman.answer();
         }
         self.drain_monitors();
         let mut is_empty = true;
         let received = self.receive(&mut is_empty);
-        // Whoever is gone may have frames behind those that were dropped.
-        if received.is_none() && is_empty {
+        self.quiet = received.is_none() && is_empty;
+        if self.quiet {
+            // Whoever is gone may have frames behind those that were dropped.
             return self.next_closed();
         }
         received

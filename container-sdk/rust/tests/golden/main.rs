@@ -1,4 +1,4 @@
-//! The Rust SDK plays every golden exchange. PROTOCOL 8
+//! The Rust SDK plays every golden exchange. PROTOCOL 9
 //!
 //! `SKYSAIL_BLESS=1` writes the files again from the scripts; read the difference before it is
 //! committed.
