@@ -543,3 +543,53 @@ async fn a_nonce_is_good_once_and_others_are_hung_up_on() {
     rig.send_rows(&[row]);
     assert_eq!(rig.reply().await.rows, 1, "the others are not disturbed");
 }
+
+/// Whether something can be received.
+fn has_input(socket: &std::os::fd::OwnedFd) -> bool {
+    use rustix::net::RecvFlags;
+    let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+    rustix::net::recv(socket, &mut [0_u8], flags).is_ok()
+}
+
+/// Its last word and its end are there at once, and are one edge to whoever waits.
+#[tokio::test]
+async fn a_container_that_dies_as_it_arrives_is_noticed() {
+    use std::sync::atomic::Ordering;
+
+    use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+    use skysail_memory::region::{Access, Region};
+    use skysail_memory::ring::Words;
+
+    let mut rig = Rig::new(schema("f32[3]", "f32[3]"), true, double).await;
+    rig.path().await;
+    let other = PeerId(u64::MAX);
+    let log = rig.log.as_ref().map(|shared| shared.log.clone());
+    let hello = hello(&rig.schema, host());
+    let offer = rig
+        .channel
+        .offer(other, &hello, &rig.schema, log.as_ref())
+        .expect("an offer");
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None);
+    let socket = socket.expect("a socket");
+    let path = rig.directory.path().join("rpc.sock.shm");
+    let address = SocketAddrUnix::new(&path).expect("an address");
+    rustix::net::connect(&socket, &address).expect("listening");
+    rustix::net::send(&socket, &setup::visit(&offer.nonce), SendFlags::NOSIGNAL).expect("open");
+    while !has_input(&socket) {
+        rig.channel.readable().await.expect("open");
+        assert!(rig.channel.try_recv().is_none());
+    }
+    let setup = setup::Setup::receive(&socket).expect("the memory");
+    let results = setup.descriptors.into_iter().nth(1).expect("two regions");
+    let results = Region::open(results, setup.sizes.results(), Access::Write).expect("mapped");
+    let answer = results.words(setup::CHALLENGE_WORD, 1);
+    answer.words()[0].store(!setup.challenge, Ordering::Relaxed);
+    rustix::net::send(&socket, &[setup::READY], SendFlags::NOSIGNAL).expect("open");
+    drop(socket);
+    let heard = next(&mut rig.channel).await;
+    assert!(
+        matches!(heard, Heard::Closed { peer } if peer == other),
+        "{heard:?}"
+    );
+}

@@ -218,34 +218,35 @@ impl Visits {
         }
     }
 
-    /// A visitor said something, or hung up. Whoever says what is not expected is hung up on.
+    /// A visitor said something, or hung up, or both: one edge tells of all of it, so everything
+    /// is read. Whoever says what is not expected is hung up on.
     fn hear(&mut self, number: u64, news: &mut VecDeque<Visit>) {
-        let Some(visitor) = self.visitors.remove(&number) else {
+        let Some(Visitor { socket, mut state }) = self.visitors.remove(&number) else {
             return;
         };
-        let mut said = [0; VISIT_BYTES + 1];
-        let heard = rustix::net::recv(&visitor.socket, &mut said, RecvFlags::DONTWAIT);
-        let said = match heard {
-            Ok((bytes, _)) => &said[..bytes],
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
-                self.visitors.insert(number, visitor);
-                return;
+        loop {
+            let mut said = [0; VISIT_BYTES + 1];
+            let said = match rustix::net::recv(&socket, &mut said, RecvFlags::DONTWAIT) {
+                Ok((bytes, _)) => &said[..bytes],
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(_) => &[],
+            };
+            let next = match state {
+                State::Strange => self.welcome(&socket, said),
+                State::Mapping(candidate) if said == [READY] => arrived(*candidate, news),
+                State::Mapping(_) => None,
+                State::Arrived(peer) => {
+                    news.push_back(Visit::Gone(peer));
+                    None
+                }
+            };
+            match next {
+                Some(next) => state = next,
+                None => return,
             }
-            Err(_) => &[],
-        };
-        let Visitor { socket, state } = visitor;
-        let next = match state {
-            State::Strange => self.welcome(&socket, said),
-            State::Mapping(candidate) if said == [READY] => arrived(*candidate, news),
-            State::Mapping(_) => None,
-            State::Arrived(peer) => {
-                news.push_back(Visit::Gone(peer));
-                None
-            }
-        };
-        if let Some(state) = next {
-            self.visitors.insert(number, Visitor { socket, state });
         }
+        self.visitors.insert(number, Visitor { socket, state });
     }
 
     /// Gives a visitor its memory, if it shows the nonce of an offer.
