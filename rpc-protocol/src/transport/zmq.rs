@@ -8,10 +8,14 @@
 //! that were found empty and not touched since are not looked at again before their descriptor says so.
 //!
 //! A vanished peer is known at once: the socket monitor reports the descriptor that was
-//! disconnected, and each frame carries the descriptor it came by (`__fd`). Descriptors are
-//! reused, so the monitor is drained before frames are read, and a peer whose descriptor was
-//! reported is told of as closed only after the frames it had sent. A peer that dies between
-//! its hello and our bookkeeping is caught by the send that follows (`ROUTER_MANDATORY`).
+//! disconnected, and each frame carries the descriptor it came by (`__fd`). A peer whose
+//! descriptor was reported is told of as closed only after the frames it had sent.
+//!
+//! Descriptors are reused, and the monitor's events come by another way than frames. So the
+//! monitor is drained once more when a peer's first frame was received: what was told of its
+//! descriptor's earlier holders is then behind us, and must not be held against it. Its own end
+//! may be behind us too, which is why descriptors that ended with nobody known are kept until
+//! they are accepted again.
 //!
 //! With keys, tcp endpoints speak CURVE: a `ROUTER` of their own, because libzmq sets mechanisms
 //! by socket, where ipc stays `NULL` and is fenced by its directory. libzmq asks a third socket
@@ -38,7 +42,7 @@
 mod curve_tests;
 mod zap;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -123,6 +127,8 @@ pub struct ZmqListener {
     peers: HashMap<PeerId, Peer>,
     by_descriptor: HashMap<RawFd, PeerId>,
     closing: VecDeque<PeerId>,
+    /// Descriptors whose connections ended before a frame of theirs was read.
+    ended: HashSet<RawFd>,
     next_peer: u64,
     /// Nothing was done with the sockets since they were found empty: until one of their
     /// descriptors is ready there is nothing, and asking libzmq costs system calls.
@@ -207,8 +213,8 @@ impl Polled {
 
 impl Router {
     fn open(context: &zmq::Context, keys: Option<&ServerKeys>) -> std::io::Result<Router> {
-        let ends = zmq::SocketEvent::DISCONNECTED.to_raw();
-        let (socket, monitor) = monitored(context, zmq::ROUTER, ends)?;
+        let events = zmq::SocketEvent::ACCEPTED.to_raw() | zmq::SocketEvent::DISCONNECTED.to_raw();
+        let (socket, monitor) = monitored(context, zmq::ROUTER, events)?;
         socket.set_router_mandatory(true)?;
         socket.set_handshake_ivl(HANDSHAKE.as_millis() as i32)?;
         if let Some(keys) = keys {
@@ -297,6 +303,7 @@ impl ZmqListener {
             peers: HashMap::new(),
             by_descriptor: HashMap::new(),
             closing: VecDeque::new(),
+            ended: HashSet::new(),
             next_peer: 0,
             quiet: false,
             _context: context,
@@ -306,9 +313,14 @@ impl ZmqListener {
     /// Notes whose descriptors were disconnected, without telling of it yet.
     fn drain_monitors(&mut self) {
         for router in &self.routers {
-            while let Some((_, descriptor)) = next_event(&router.monitor.socket) {
-                if let Some(peer) = self.by_descriptor.remove(&descriptor) {
-                    self.closing.push_back(peer);
+            while let Some((event, descriptor)) = next_event(&router.monitor.socket) {
+                if event == zmq::SocketEvent::ACCEPTED.to_raw() {
+                    self.ended.remove(&descriptor);
+                    continue;
+                }
+                match self.by_descriptor.remove(&descriptor) {
+                    Some(peer) => self.closing.push_back(peer),
+                    None => drop(self.ended.insert(descriptor)),
                 }
             }
         }
@@ -342,7 +354,10 @@ impl ZmqListener {
             let Some(frame) = frame else {
                 continue;
             };
-            let added = sender.map(|sender| self.add_peer(router, routing_id[..].into(), sender));
+            let added = sender.map(|sender| {
+                self.drain_monitors();
+                self.add_peer(router, routing_id[..].into(), sender)
+            });
             let Some(peer) = known.or(added) else {
                 continue;
             };
@@ -369,9 +384,13 @@ impl ZmqListener {
             origin,
             user,
         } = sender;
-        // Whoever had the descriptor before is gone, whatever the monitor said.
-        self.closing
-            .extend(self.by_descriptor.insert(descriptor, peer));
+        if self.ended.remove(&descriptor) {
+            self.closing.push_back(peer);
+        } else {
+            // Whoever had the descriptor before is gone, whatever the monitor said.
+            let before = self.by_descriptor.insert(descriptor, peer);
+            self.closing.extend(before);
+        }
         // libzmq lets nobody in without a name; nobody without one is heard.
         let forgotten = to.is_curve && user.is_none();
         self.peers.insert(
@@ -838,6 +857,7 @@ pub fn check_endpoint(endpoint: &str) -> Result<(), TransportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::conformance::next;
 
     #[test]
     fn refuses_what_is_not_an_endpoint() {
@@ -870,6 +890,37 @@ mod tests {
         for tcp in ["127.0.0.1", "::1", "::1:2:3", "fe80::1%eth0", "", "1:2"] {
             assert!(!is_ipc_peer(tcp), "{tcp}");
         }
+    }
+
+    /// A link whose first frame has arrived and is not read.
+    async fn unread(listener: &mut ZmqListener) -> ZmqLink {
+        let mut link = connect(&listener.endpoints()[0]).expect("an endpoint");
+        link.send(&Frame::default()).expect("open");
+        while !listener.routers[0].socket.has_input() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        link
+    }
+
+    /// Its end is told by the monitor before anybody knows whose end it is.
+    #[tokio::test]
+    async fn a_peer_that_is_gone_before_its_first_frame_is_read_is_told_of() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let endpoint = format!("ipc://{}/s", folder.path().display());
+        let mut listener = ZmqListener::bind(&[endpoint]).expect("bound");
+        let link = unread(&mut listener).await;
+        listener.drain_monitors();
+        drop(link);
+        while listener.ended.is_empty() {
+            listener.drain_monitors();
+            tokio::task::yield_now().await;
+        }
+        let Incoming::Frame { peer, .. } = next(&mut listener).await else {
+            panic!("its frame first")
+        };
+        let closed = next(&mut listener).await;
+        assert!(matches!(closed, Incoming::Closed { peer: gone } if gone == peer));
+        assert!(listener.ended.is_empty());
     }
 
     #[tokio::test]
