@@ -125,7 +125,7 @@ async fn command<T: Send + 'static>(
 }
 
 async fn metrics_text(State(frontend): State<Shared>) -> impl IntoResponse {
-    let text = frontend.engine.metrics().text();
+    let text = frontend.engine.metrics_text();
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
 }
 

@@ -164,6 +164,18 @@ impl Engine {
         &self.0.metrics
     }
 
+    /// All metrics as text, with those figures brought up to date that nobody needs between
+    /// two readings.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        for lane in self.0.lanes() {
+            let agreed = lane.agreed();
+            let held = agreed.and_then(|agreed| Some(agreed.log()?.rows_held()));
+            lane.metrics.row_log_rows_held.set(held.unwrap_or(0) as i64);
+        }
+        self.0.metrics.text()
+    }
+
     /// Answers a query by `deadline`, with a prediction or with the cause for the default.
     ///
     /// # Errors

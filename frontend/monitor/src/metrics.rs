@@ -9,6 +9,7 @@
 //! | `skysail_compute_seconds` | model, version | time inside the model, as the container says |
 //! | `skysail_queue_queries` | model, version | queries that wait for a replica |
 //! | `skysail_replicas` | model, version | connected replicas |
+//! | `skysail_row_log_rows_held` | model, version | rows of queries that a query or a container still has |
 //! | `skysail_cache_lookups_total` | model, version, result | `hit`, `joined`, `miss` |
 //! | `skysail_batches_failed_total` | model, version, reason | batches without predictions |
 //! | `skysail_sessions_ended_total` | reason | container sessions that ended |
@@ -104,6 +105,7 @@ pub struct Metrics {
     compute_seconds: Histograms<OfVersion>,
     queue_queries: Family<OfVersion, Gauge>,
     replicas: Family<OfVersion, Gauge>,
+    row_log_rows_held: Family<OfVersion, Gauge>,
     cache_lookups: Family<OfLookup, Counter>,
     batches_failed: Family<OfFailure, Counter>,
     sessions_ended: Family<OfReason, Counter>,
@@ -134,6 +136,8 @@ pub struct ModelMetrics {
     pub queue_queries: Gauge,
     /// Connected replicas.
     pub replicas: Gauge,
+    /// Rows that a query, or a container, still has; set before the text is read.
+    pub row_log_rows_held: Gauge,
     /// Lookups answered from the cache.
     pub cache_hits: Counter,
     /// Lookups that joined a query being asked.
@@ -157,6 +161,7 @@ impl Default for Metrics {
             compute_seconds: Family::new_with_constructor(Buckets::Seconds),
             queue_queries: Family::default(),
             replicas: Family::default(),
+            row_log_rows_held: Family::default(),
             cache_lookups: Family::default(),
             batches_failed: Family::default(),
             sessions_ended: Family::default(),
@@ -177,6 +182,11 @@ impl Metrics {
             self.queue_queries.clone(),
         );
         registry.register("replicas", "Connected replicas", self.replicas.clone());
+        registry.register(
+            "row_log_rows_held",
+            "Rows of queries that a query or a container still has",
+            self.row_log_rows_held.clone(),
+        );
         registry.register("batch_rows", "Rows of each batch", self.batch_rows.clone());
         registry.register(
             "cache_lookups",
@@ -258,6 +268,7 @@ impl Metrics {
             compute_seconds: self.compute_seconds.get_or_create_owned(&labels),
             queue_queries: self.queue_queries.get_or_create_owned(&labels),
             replicas: self.replicas.get_or_create_owned(&labels),
+            row_log_rows_held: self.row_log_rows_held.get_or_create_owned(&labels),
             cache_hits: lookups(LOOKUPS[0]),
             cache_joins: lookups(LOOKUPS[1]),
             cache_misses: lookups(LOOKUPS[2]),
@@ -294,6 +305,7 @@ impl Metrics {
         self.compute_seconds.remove(&labels);
         self.queue_queries.remove(&labels);
         self.replicas.remove(&labels);
+        self.row_log_rows_held.remove(&labels);
         for result in LOOKUPS {
             let (model, version) = (model.clone(), version.clone());
             self.cache_lookups.remove(&OfLookup {
@@ -355,6 +367,7 @@ mod tests {
         let model = metrics.model("m", "1");
         model.batch_rows.observe(4.0);
         model.queue_queries.set(3);
+        model.row_log_rows_held.set(5);
         metrics.session_ended("silent");
         metrics.http_responses("query", 200).inc();
         let text = metrics.text();
@@ -364,6 +377,7 @@ mod tests {
             "skysail_query_seconds_count{app=\"digits\"} 1",
             "skysail_batch_rows_sum{model=\"m\",version=\"1\"} 4.0",
             "skysail_queue_queries{model=\"m\",version=\"1\"} 3",
+            "skysail_row_log_rows_held{model=\"m\",version=\"1\"} 5",
             "skysail_sessions_ended_total{reason=\"silent\"} 1",
             "skysail_http_responses_total{port=\"query\",status=\"200\"} 1",
         ] {
