@@ -59,3 +59,4 @@ pub use container_channel::{ContainerChannel, Received, RecvError};
 pub use frontend_channel::{FrontendChannel, Heard, SharedLog, Sharing};
 pub use setup::{SHARED_BYTES_MAX, host};
 pub use skysail_memory::region::Room;
+pub use visits::socket_beside;

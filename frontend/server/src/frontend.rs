@@ -28,6 +28,7 @@ use skysail_control::{Control, Launch};
 use skysail_core::registry::Registry;
 use skysail_engine::{Cores, Engine, Options};
 use skysail_monitor::Metrics;
+use skysail_rpc::channel::socket_beside;
 use skysail_rpc::transport::Listener as _;
 use skysail_rpc::transport::zmq::ZmqListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -146,9 +147,11 @@ impl Running {
             .rpc
             .iter()
             .find_map(|e| e.strip_prefix("ipc://"));
-        // Gone already if libzmq or the directory's owner took it.
-        ipc.into_iter()
-            .for_each(|path| drop(std::fs::remove_file(path)));
+        if let Some(path) = ipc.map(Path::new) {
+            // Gone already if libzmq, the channel or the directory's owner took them.
+            drop(std::fs::remove_file(path));
+            drop(std::fs::remove_file(socket_beside(path)));
+        }
     }
 }
 

@@ -124,12 +124,18 @@ struct Candidate {
     answer: SharedWords,
 }
 
+/// Where the control socket beside an ipc endpoint's path is.
+#[must_use]
+pub fn socket_beside(ipc: &Path) -> PathBuf {
+    let mut path = ipc.as_os_str().to_owned();
+    path.push(".shm");
+    path.into()
+}
+
 impl Visits {
     /// Listens beside an ipc endpoint's path.
     pub(super) fn beside(ipc: &Path) -> io::Result<Visits> {
-        let mut path = ipc.as_os_str().to_owned();
-        path.push(".shm");
-        let path = PathBuf::from(path);
+        let path = socket_beside(ipc);
         if path.as_os_str().len() > PATH_BYTES_MAX {
             return Err(io::ErrorKind::InvalidFilename.into());
         }

@@ -86,10 +86,14 @@ fn sigterm_ends_it_with_status_0_and_ctrl_c_with_130() {
     for (signal, status) in [(Signal::TERM, 0), (Signal::INT, 130)] {
         let folder = tempfile::tempdir().unwrap();
         let mut frontend = Frontend::start(folder.path());
-        assert!(folder.path().join("endpoints.json").exists());
+        let while_it_runs = ["endpoints.json", "rpc.sock", "rpc.sock.shm"];
+        let path = |name: &str| folder.path().join(name);
+        assert!(while_it_runs.iter().all(|name| path(name).exists()));
         frontend.process.signal(signal);
         assert_eq!(frontend.process.exit_status(), Some(status));
-        assert!(!folder.path().join("endpoints.json").exists());
+        for name in while_it_runs {
+            assert!(!path(name).exists(), "{name} is left");
+        }
     }
 }
 
