@@ -13,7 +13,8 @@ bench: ## All benches; figures are for this machine only
 	cargo run --locked --release -p skysail-benches --bin restart
 	cargo run --locked --release -p skysail-benches --bin rpc
 
-soak: ## Long runs by hand: property tests with many more cases
+soak: ## Long runs by hand: property tests with many more cases, kill -9 a thousand times
+	SKYSAIL_KILLS=1000 cargo test --locked --release -p skysail-server --test kills
 	PROPTEST_CASES=100000 cargo test --locked --release -p skysail-rpc -p skysail-core -p skysail-api
 
 fmt:

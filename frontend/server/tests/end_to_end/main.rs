@@ -9,6 +9,7 @@ mod bad_input;
 mod containers;
 mod demo;
 mod deployments;
+#[path = "../harness/mod.rs"]
 mod harness;
 mod keys;
 mod life_cycle;

@@ -1,5 +1,7 @@
 //! A front end, containers and commands as child processes.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
+
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -89,22 +91,15 @@ impl Frontend {
     pub(crate) fn start_with(data_dir: &Path, more: &[&str]) -> Frontend {
         let any = "127.0.0.1:0";
         let mut command = skysail();
-        command.args([
-            "serve",
-            "--json",
-            "--query",
-            any,
-            "--management",
-            any,
-            "--rpc",
-            any,
-        ]);
-        command
-            .args(more)
-            .arg("--data-dir")
-            .arg(data_dir)
-            .stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command.args(["serve", "--json", "--query", any]);
+        command.args(["--management", any, "--rpc", any]);
+        command.args(more).arg("--data-dir").arg(data_dir);
+        Self::spawn(command)
+    }
+
+    /// Starts one by a command of `serve --json`; waits until it is ready.
+    pub(crate) fn spawn(mut command: Command) -> Frontend {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
