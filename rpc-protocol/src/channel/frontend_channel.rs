@@ -247,6 +247,8 @@ impl<L: Listener> FrontendChannel<L> {
         let context = &mut Context::from_waker(&waker);
         self.rings.hear_bells(context);
         if self.rings.is_ready() {
+            // Not all of them were asked.
+            self.others.wake();
             return Poll::Ready(Ok(()));
         }
         if let Ok(visits) = &mut self.visits
