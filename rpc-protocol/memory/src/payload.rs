@@ -187,6 +187,7 @@ impl PayloadBuf {
     }
 
     /// Appends one element.
+    #[allow(clippy::needless_pass_by_value, reason = "elements are numbers")]
     pub fn push<T: Pod>(&mut self, element: T) {
         self.extend_from_slice(element.as_bytes());
     }

@@ -191,7 +191,7 @@ impl BulkWriter {
             // this process reads.
             unsafe {
                 to.as_ptr()
-                    .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+                    .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
             };
         }
         fits

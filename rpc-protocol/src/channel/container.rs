@@ -144,11 +144,11 @@ impl ContainerPath {
         Some(
             Request::read(&entry)
                 .ok_or(DecodeError::Descriptor)
-                .and_then(|request| self.take(request)),
+                .and_then(|request| self.take(&request)),
         )
     }
 
-    fn take(&mut self, request: Request) -> Result<(Predict, Room), DecodeError> {
+    fn take(&mut self, request: &Request) -> Result<(Predict, Room), DecodeError> {
         let slot = usize::from(request.slot);
         let room = match request.rows as usize <= self.inline_rows_max {
             // One cache line less: the results go into the descriptor.
@@ -175,7 +175,7 @@ impl ContainerPath {
             Place::Block {
                 header_bytes,
                 payload_bytes,
-            } => self.block(&request, *header_bytes, *payload_bytes)?,
+            } => self.block(request, *header_bytes, *payload_bytes)?,
         };
         self.in_hand.push((request.batch, request.slot));
         let predict = Predict {

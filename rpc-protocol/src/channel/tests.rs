@@ -1,5 +1,10 @@
 //! Both ends of a channel over a real socket, in one process.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "a behaviour takes its batch, whether it keeps it or not"
+)]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
