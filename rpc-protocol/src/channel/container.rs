@@ -55,6 +55,9 @@ pub(super) struct ContainerPath {
     our_bell: OwnedFd,
     encoder: Encoder,
     armed: bool,
+    /// The front end has closed its end of our bell: it has done with this path, and says so
+    /// by the transport, or is gone.
+    is_over: bool,
     /// Open as long as the path is in use: its end tells the other side.
     _control: OwnedFd,
 }
@@ -132,6 +135,7 @@ impl ContainerPath {
             our_bell,
             encoder: Encoder::default(),
             armed: false,
+            is_over: false,
             _control: control,
         };
         rustix::net::send(&path._control, &[READY], SendFlags::NOSIGNAL)?;
@@ -283,13 +287,15 @@ impl ContainerPath {
         if std::mem::take(&mut self.armed) {
             self.we_sleep.disarm();
             let mut rings = [0; 64];
-            while rustix::io::read(&self.our_bell, &mut rings) == Ok(rings.len()) {}
+            let mut read = || rustix::io::read(&self.our_bell, &mut rings);
+            let last = std::iter::repeat_with(&mut read).find(|read| *read != Ok(64));
+            self.is_over |= last == Some(Ok(0));
         }
     }
 
-    /// Readable when it rang, and when the front end is gone.
-    pub(super) fn bell(&self) -> BorrowedFd<'_> {
-        self.our_bell.as_fd()
+    /// Readable when it rang; none once it never will.
+    pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
+        (!self.is_over).then(|| self.our_bell.as_fd())
     }
 }
 

@@ -192,7 +192,10 @@ impl<'a, L: Link> ContainerChannel<'a, L> {
         } else {
             until
         };
-        let heard = self.link.recv_beside(until, path.bell());
+        let heard = match path.bell() {
+            Some(bell) => self.link.recv_beside(until, bell),
+            None => self.link.recv(until),
+        };
         path.disarm();
         self.hold(heard)
     }

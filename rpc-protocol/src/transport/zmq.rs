@@ -622,13 +622,18 @@ impl ZmqLink {
             // Rounded up, so that a wait of less than a millisecond does not spin.
             let wait_ms = i64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
             match zmq::poll(&mut items, wait_ms) {
-                Ok(_) if items.get(2).is_some_and(|bell| bell.is_readable()) => return Ok(None),
+                Ok(_) if items.get(2).is_some_and(rang) => return Ok(None),
                 Ok(_) => {}
                 Err(zmq::Error::EINTR) => return Ok(None),
                 Err(_) => return Err(Closed),
             }
         }
     }
+}
+
+/// Whether a bell rang, or will never ring again.
+fn rang(bell: &zmq::PollItem<'_>) -> bool {
+    bell.is_readable() || bell.is_error()
 }
 
 /// A socket with the options that both ends share, and its monitor.
