@@ -133,6 +133,8 @@ pub struct ZmqListener {
     /// Nothing was done with the sockets since they were found empty: until one of their
     /// descriptors is ready there is nothing, and asking libzmq costs system calls.
     quiet: bool,
+    /// A socket may have had something since the monitors were drained.
+    is_stirred: bool,
     _context: zmq::Context,
 }
 
@@ -306,6 +308,7 @@ impl ZmqListener {
             ended: HashSet::new(),
             next_peer: 0,
             quiet: false,
+            is_stirred: true,
             _context: context,
         })
     }
@@ -455,10 +458,15 @@ impl Listener for ZmqListener {
         if self.quiet && ready == 0 {
             return self.next_closed();
         }
-        if let Some(doorman) = &mut self.doorman {
-            doorman.answer();
+        if ready > 0 || self.is_stirred {
+            self.is_stirred = false;
+            if let Some(doorman) = &mut self.doorman {
+                doorman.answer();
+            }
+            // Nothing is sent by these, so their descriptors tell of every event; asking each
+            // time costs a system call for every message.
+            self.drain_monitors();
         }
-        self.drain_monitors();
         let mut is_empty = true;
         let received = self.receive(&mut is_empty);
         self.quiet = received.is_none() && is_empty;
@@ -481,6 +489,7 @@ impl Listener for ZmqListener {
                 return Poll::Ready(Ok(()));
             }
             if !self.quiet && self.sockets().any(|socket| socket.has_input()) {
+                self.is_stirred = true;
                 return Poll::Ready(Ok(()));
             }
             self.quiet = true;
@@ -491,7 +500,7 @@ impl Listener for ZmqListener {
                 _ => all,
             });
             std::task::ready!(ready)?;
-            self.quiet = false;
+            (self.quiet, self.is_stirred) = (false, true);
         }
     }
 
@@ -601,15 +610,19 @@ impl ZmqLink {
         bell: Option<BorrowedFd<'_>>,
     ) -> Result<Option<Frame>, Closed> {
         loop {
-            while let Some((event, value)) = next_event(&self.monitor) {
-                self.closed = true;
-                self.refusal = self.refusal.or(refusal(event, value, self.has_keys));
-            }
             if let Some(frame) = receive_frame(&self.socket, |_| {}) {
                 return Ok(Some(frame));
             }
             if self.closed {
                 return Err(Closed);
+            }
+            while let Some((event, value)) = next_event(&self.monitor) {
+                self.closed = true;
+                self.refusal = self.refusal.or(refusal(event, value, self.has_keys));
+            }
+            if self.closed {
+                // What came before it may have come just now.
+                continue;
             }
             let wait = until.saturating_duration_since(Instant::now());
             if wait.is_zero() {
