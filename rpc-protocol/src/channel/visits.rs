@@ -39,6 +39,10 @@ use crate::transport::{PeerId, watched};
 const VISITORS_MAX: usize = 64;
 /// Events looked at in one turn.
 const EVENTS_MAX: usize = 32;
+/// Turns of one look: whoever keeps the socket busy must not keep its reader from the rest.
+const TURNS_MAX: usize = 4;
+/// Visitors let in in one turn.
+const ACCEPTS_MAX: usize = VISITORS_MAX;
 /// The listening socket's number among the epoll's.
 const LISTENER: u64 = 0;
 /// Bytes of a socket's path.
@@ -99,6 +103,8 @@ pub(super) struct Visits {
     offers: HashMap<[u8; NONCE_BYTES], (PeerId, Terms)>,
     visitors: BTreeMap<u64, Visitor>,
     next: u64,
+    /// The last look came to a limit before it came to the end.
+    unfinished: bool,
 }
 
 struct Visitor {
@@ -148,6 +154,7 @@ impl Visits {
             offers: HashMap::new(),
             visitors: BTreeMap::new(),
             next: LISTENER,
+            unfinished: false,
         })
     }
 
@@ -171,8 +178,24 @@ impl Visits {
         });
     }
 
+    /// Closes the socket of a container that had arrived.
+    pub(super) fn hang_up(&mut self, peer: PeerId) {
+        let is_its = |visitor: &Visitor| matches!(visitor.state, State::Arrived(p) if p == peer);
+        self.visitors.retain(|_, visitor| !is_its(visitor));
+    }
+
+    /// Sockets that are open.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn count(&self) -> usize {
+        self.visitors.len()
+    }
+
     /// Waits until there may be something to do.
     pub(super) async fn ready(&self) -> io::Result<()> {
+        if self.unfinished {
+            tokio::task::yield_now().await;
+            return Ok(());
+        }
         self.epoll.readable().await?.clear_ready();
         Ok(())
     }
@@ -180,7 +203,10 @@ impl Visits {
     /// Does what there is to do.
     pub(super) fn look(&mut self, news: &mut VecDeque<Visit>) {
         let mut events = Vec::with_capacity(EVENTS_MAX);
-        loop {
+        if std::mem::take(&mut self.unfinished) {
+            self.accept();
+        }
+        for _ in 0..TURNS_MAX {
             events.clear();
             let now = rustix::event::Timespec::default();
             let buffer = rustix::buffer::spare_capacity(&mut events);
@@ -195,11 +221,15 @@ impl Visits {
                 }
             }
         }
+        self.unfinished = true;
     }
 
     fn accept(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        while let Ok(socket) = rustix::net::accept_with(&self.listener, flags) {
+        for _ in 0..ACCEPTS_MAX {
+            let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else {
+                return;
+            };
             self.next += 1;
             if add(self.epoll.get_ref(), &socket, self.next).is_err() {
                 continue;
@@ -215,35 +245,46 @@ impl Visits {
             let state = State::Strange;
             self.visitors.insert(self.next, Visitor { socket, state });
         }
+        self.unfinished = true;
     }
 
-    /// A visitor said something, or hung up. Whoever says what is not expected is hung up on.
+    /// A visitor said something, or hung up. Several of these may come as one event, so all
+    /// are taken: a visitor goes from state to state, and there are three.
     fn hear(&mut self, number: u64, news: &mut VecDeque<Visit>) {
-        let Some(visitor) = self.visitors.remove(&number) else {
-            return;
-        };
-        let mut said = [0; VISIT_BYTES + 1];
-        let heard = rustix::net::recv(&visitor.socket, &mut said, RecvFlags::DONTWAIT);
-        let said = match heard {
-            Ok((bytes, _)) => &said[..bytes],
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
-                self.visitors.insert(number, visitor);
+        while let Some(mut visitor) = self.visitors.remove(&number) {
+            let mut said = [0; VISIT_BYTES + 1];
+            let said = match rustix::net::recv(&visitor.socket, &mut said, RecvFlags::DONTWAIT) {
+                Ok((bytes, _)) => &said[..bytes],
+                Err(rustix::io::Errno::AGAIN) => {
+                    self.visitors.insert(number, visitor);
+                    return;
+                }
+                Err(_) => &[],
+            };
+            let Some(state) = self.next_state(&visitor.socket, visitor.state, said, news) else {
                 return;
-            }
-            Err(_) => &[],
-        };
-        let Visitor { socket, state } = visitor;
-        let next = match state {
-            State::Strange => self.welcome(&socket, said),
+            };
+            visitor.state = state;
+            self.visitors.insert(number, visitor);
+        }
+    }
+
+    /// Whoever says what is not expected is hung up on.
+    fn next_state(
+        &mut self,
+        socket: &OwnedFd,
+        state: State,
+        said: &[u8],
+        news: &mut VecDeque<Visit>,
+    ) -> Option<State> {
+        match state {
+            State::Strange => self.welcome(socket, said),
             State::Mapping(candidate) if said == [READY] => arrived(*candidate, news),
             State::Mapping(_) => None,
             State::Arrived(peer) => {
                 news.push_back(Visit::Gone(peer));
                 None
             }
-        };
-        if let Some(state) = next {
-            self.visitors.insert(number, Visitor { socket, state });
         }
     }
 
