@@ -1,9 +1,9 @@
 //! Child processes of a bench: started, read, weighed, ended.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -46,6 +46,33 @@ impl Process {
         drop(self.child.wait());
     }
 
+    /// Writes a line to its standard input, which must be piped.
+    ///
+    /// # Errors
+    /// If it is not, or the process has ended.
+    pub fn say(&mut self, line: &str) -> Result<()> {
+        let input = self.child.stdin.as_mut().context("no standard input")?;
+        writeln!(input, "{line}").context("the process has ended")
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Closes its standard input and waits for its end; whether it ended by `patience`.
+    pub fn ended_within(&mut self, patience: Duration) -> bool {
+        drop(self.child.stdin.take());
+        let begin = Instant::now();
+        while !self.has_ended() {
+            if begin.elapsed() >= patience {
+                return false;
+            }
+            std::thread::sleep(GRACE_CHECK / 5);
+        }
+        true
+    }
+
     /// The next line that it prints, as JSON.
     ///
     /// # Errors
@@ -66,7 +93,7 @@ impl Drop for Process {
         // It may have ended already.
         let _ = kill_process(pid, Signal::TERM);
         for _ in 0..GRACE_CHECKS {
-            if !matches!(self.child.try_wait(), Ok(None)) {
+            if self.has_ended() {
                 return;
             }
             std::thread::sleep(GRACE_CHECK);

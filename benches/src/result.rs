@@ -54,7 +54,7 @@ impl Row {
 pub struct Bar {
     /// What is held to the limit.
     pub name: String,
-    /// What was measured.
+    /// What was measured; NaN, in JSON null, if it is missing.
     pub value: f64,
     /// `>=` or `<=`.
     pub op: &'static str,
@@ -88,6 +88,16 @@ impl Bar {
             pass: value <= limit,
         }
     }
+
+    /// What became of it, in a word.
+    #[must_use]
+    pub fn verdict(&self) -> &'static str {
+        match self.pass {
+            true => "met",
+            false if self.value.is_nan() => "missing",
+            false => "MISSED",
+        }
+    }
 }
 
 /// Everything that a bench found.
@@ -116,6 +126,12 @@ impl Results {
         }
     }
 
+    /// What was run, on what.
+    #[must_use]
+    pub fn heading(&self) -> String {
+        format!("{} on {}, commit {}", self.bench, self.machine, self.commit)
+    }
+
     /// Prints them, as one line of JSON or as a table.
     pub fn print(&self, json: bool) {
         if json {
@@ -125,7 +141,7 @@ impl Results {
             );
             return;
         }
-        println!("{} on {}, commit {}", self.bench, self.machine, self.commit);
+        println!("{}", self.heading());
         for row in &self.rows {
             println!(
                 "  {:<26} {:<22} {:>12.2} {:<8} (min {:.2}, max {:.2}, {} reps)",
@@ -133,10 +149,13 @@ impl Results {
             );
         }
         for bar in &self.bars {
-            let verdict = if bar.pass { "met" } else { "MISSED" };
             println!(
-                "  {:<49} {:>12.3} {} {}: {verdict}",
-                bar.name, bar.value, bar.op, bar.limit
+                "  {:<49} {:>12.3} {} {}: {}",
+                bar.name,
+                bar.value,
+                bar.op,
+                bar.limit,
+                bar.verdict()
             );
         }
     }
@@ -168,6 +187,18 @@ fn machine() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_without_a_value_is_missing() {
+        for bar in [
+            Bar::at_most("x", f64::NAN, 1.0),
+            Bar::at_least("x", f64::NAN, 1.0),
+        ] {
+            assert_eq!((bar.pass, bar.verdict()), (false, "missing"));
+            let value = serde_json::to_value(&bar).expect("plain numbers")["value"].clone();
+            assert!(value.is_null(), "{value}");
+        }
+    }
 
     #[test]
     fn the_median_of_an_odd_number_is_the_middle_one() {

@@ -49,6 +49,7 @@ mod frontend_channel;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod park;
+mod relay;
 mod rings;
 mod setup;
 mod visits;

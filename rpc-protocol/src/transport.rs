@@ -17,8 +17,9 @@ pub mod zmq;
 #[cfg(test)]
 mod conformance;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::os::fd::BorrowedFd;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use thiserror::Error;
@@ -164,11 +165,18 @@ pub trait Listener: Send {
     /// Drops a peer: no `Closed` will come, later frames are not delivered.
     fn forget(&mut self, peer: PeerId);
 
+    /// Whether [`Listener::try_recv`] may have something. Call that until it is empty before.
+    ///
+    /// The waker of the last call that was pending stays known until it is woken.
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>>;
+
     /// Waits until [`Listener::try_recv`] may have something.
     ///
     /// # Cancel safety
     /// Cancel safe. Call `try_recv` until it is empty before waiting.
-    fn readable(&mut self) -> impl Future<Output = std::io::Result<()>> + Send;
+    fn readable(&mut self) -> impl Future<Output = std::io::Result<()>> + Send {
+        poll_fn(|context| self.poll_readable(context))
+    }
 
     /// The bound endpoints, ports filled in.
     fn endpoints(&self) -> &[String];

@@ -109,11 +109,12 @@ impl<M: Model> Worker<M> {
             ));
         }
         let columns = self.columns(rows)?;
-        let (answer, _) = self.predict(rows.len(), columns, None, None)?;
+        let (answer, _) = self.predict(rows.len(), columns, (Instant::now(), None), None)?;
         Ok(answer)
     }
 
-    /// Answers a batch of checked columns, into `room` if there is some, which is given back.
+    /// Answers a batch of checked columns that began just now, into `room` if there is some,
+    /// which is given back.
     ///
     /// # Errors
     /// Why the whole batch failed.
@@ -121,14 +122,13 @@ impl<M: Model> Worker<M> {
         &mut self,
         rows: usize,
         columns: Columns,
-        deadline: Option<Instant>,
+        (begin, deadline): (Instant, Option<Instant>),
         room: Option<Room>,
     ) -> Result<(Answer, Option<Room>), String> {
         let batch = Batch::new(rows, Arc::clone(&self.schema), columns);
         let out = Outputs::new(rows, Arc::clone(&self.schema), room);
         let mut out = out.map_err(|e| causes(&e))?;
         self.ctx.set_deadline(deadline);
-        let begin = Instant::now();
         let said = guarded(|| self.model.predict(&batch, &mut out, &self.ctx));
         let compute = begin.elapsed();
         self.ctx.set_deadline(None);

@@ -48,6 +48,7 @@ fn trace() -> bool {
 }
 
 /// Says where an allocation came from, once tracing is on: for whoever must find one.
+#[allow(clippy::print_stderr, reason = "the trace is asked for")]
 fn trace_one(layout: Layout) {
     TRACE.with(|trace| trace.set(false));
     let from = std::backtrace::Backtrace::force_capture();

@@ -25,6 +25,7 @@ const LOG_ROWS: usize = 10;
 /// The ring's kinds of entries.
 const ROWS: u64 = 1;
 const FRAME: u64 = 2;
+const INLINE: u64 = 3;
 
 /// A front end keeps its promises whatever containers do with the descriptors they were given:
 /// a fault ends the session of who made it, and no other.
@@ -144,7 +145,7 @@ impl<'a> Play<'a> {
         while let Some(asked) = memory.request() {
             let bytes = memory.rows(&asked.ranges, 4 * WIDTH);
             memory.write_slot(asked.slot, 0, &doubled(&bytes));
-            memory.reply(&[ROWS, asked.batch, 7, u64::from(asked.rows), 0]);
+            memory.reply(&[ROWS, asked.batch, 7 | u64::from(asked.rows) << 32]);
             memory.ring(1);
         }
         for frame in self.rig.wire.heard(self.honest) {
@@ -183,14 +184,16 @@ impl<'a> Play<'a> {
         };
         if schema.outputs[0].row_bytes().is_some() && spoil.is_none() {
             memory.write_slot(slot, 0, &[0; 256]);
-            memory.reply(&[ROWS, batch, 1, rows as u64, 0]);
+            // Either way is right for few rows.
+            let kind = if slot == 0 { ROWS } else { INLINE };
+            memory.reply(&[kind, batch, 1 | (rows as u64) << 32, 0, 0, 0, 0, 0]);
             return;
         }
         let message = reply(BatchId(batch), rows, zeros(&schema, rows));
         let (offset, bytes, used) = memory.write_frame(slot, &message, spoil);
         let (offset, used) = (offset as u64, used as u64);
-        let head = rows as u64 | (bytes as u64) << 32;
-        memory.reply(&[FRAME, batch, 1, head, offset | used << 32]);
+        let head = 1 | (rows as u64) << 32;
+        memory.reply(&[FRAME, batch, head, bytes as u64, offset | used << 32]);
     }
 
     fn answer_wrongly(&mut self) {
@@ -200,11 +203,12 @@ impl<'a> Play<'a> {
         let mask = if self.script.flag() { 0xffff } else { u32::MAX };
         let two = |low: u32, high: u32| u64::from(low) | u64::from(high & mask) << 32;
         let entry = [
-            u64::from(kind % 4),
+            u64::from(kind % 5),
             batch,
-            self.script.u64(),
-            two(rows as u32, header),
+            u64::from(self.script.u32()) | (rows as u64) << 32,
+            u64::from(header & mask),
             two(offset & mask, used),
+            self.script.u64(),
         ];
         if let Some(memory) = self.rig.peer(self.hostile).memory.as_mut() {
             memory.reply(&entry);
@@ -238,13 +242,13 @@ impl<'a> Play<'a> {
     /// The same entry in the whole ring, or some of it, whoever reads how far.
     fn flood(&mut self) {
         let (batch, count) = (self.batch(), self.script.below(257) as u64);
-        let kind = u64::from(self.script.byte() % 4);
+        let kind = u64::from(self.script.byte() % 5);
         let rows = self.rig.peer(self.hostile).rows_of(batch) as u64;
         if let Some(memory) = &self.rig.peer(self.hostile).memory {
             let first = memory.next_reply();
             for number in first..first + count {
                 let other = if self.script.flag() { number } else { batch };
-                memory.place(number, &[kind, other, 0, rows, 0]);
+                memory.place(number, &[kind, other, rows << 32, 0, 0]);
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use skysail_rpc::message::Frame;
@@ -13,6 +14,7 @@ use skysail_rpc::transport::{Closed, Incoming, Link, Listener, Origin, PeerId, S
 pub(super) struct Queues {
     incoming: VecDeque<Incoming>,
     forgotten: BTreeSet<PeerId>,
+    waker: Option<Waker>,
     pub(super) sent: Vec<(PeerId, Frame)>,
 }
 
@@ -33,6 +35,15 @@ pub(super) fn wire(endpoint: String) -> (Wire, Peers) {
     (Wire { endpoints, queues }, peers)
 }
 
+impl Queues {
+    fn bring(&mut self, incoming: Incoming) {
+        self.incoming.push_back(incoming);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
 impl Peers {
     pub(super) fn lock(&self) -> MutexGuard<'_, Queues> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -40,7 +51,7 @@ impl Peers {
 
     pub(super) fn say(&self, peer: PeerId, frame: Frame) {
         let origin = Origin::Ipc;
-        self.lock().incoming.push_back(Incoming::Frame {
+        self.lock().bring(Incoming::Frame {
             peer,
             origin,
             frame,
@@ -48,7 +59,7 @@ impl Peers {
     }
 
     pub(super) fn close(&self, peer: PeerId) {
-        self.lock().incoming.push_back(Incoming::Closed { peer });
+        self.lock().bring(Incoming::Closed { peer });
     }
 
     /// What was sent to `peer` so far.
@@ -98,12 +109,13 @@ impl Listener for Wire {
         self.lock().forgotten.insert(peer);
     }
 
-    async fn readable(&mut self) -> std::io::Result<()> {
-        let ready = !self.lock().incoming.is_empty();
-        if ready {
-            return Ok(());
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let mut queues = self.lock();
+        if !queues.incoming.is_empty() {
+            return Poll::Ready(Ok(()));
         }
-        std::future::pending().await
+        queues.waker = Some(context.waker().clone());
+        Poll::Pending
     }
 
     fn endpoints(&self) -> &[String] {

@@ -37,7 +37,7 @@ pub trait Pod: FromBytes + IntoBytes + Immutable + KnownLayout {}
 
 impl<T: FromBytes + IntoBytes + Immutable + KnownLayout> Pod for T {}
 
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(64))]
 pub(crate) struct Line([u8; ALIGN]);
 
@@ -187,6 +187,7 @@ impl PayloadBuf {
     }
 
     /// Appends one element.
+    #[allow(clippy::needless_pass_by_value, reason = "elements are numbers")]
     pub fn push<T: Pod>(&mut self, element: T) {
         self.extend_from_slice(element.as_bytes());
     }

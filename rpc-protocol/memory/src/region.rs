@@ -24,7 +24,9 @@ use std::sync::Arc;
 use crate::copies::{self, Copied};
 use crate::mapping::Mapping;
 pub use crate::mapping::{Access, Peer};
-use crate::payload::{ALIGN, Lent, Owner, Payload, PayloadBuf};
+use zerocopy::IntoBytes;
+
+use crate::payload::{ALIGN, Lent, Line, Owner, Payload, PayloadBuf, lines};
 use crate::ring;
 use crate::sync::AtomicU64;
 
@@ -163,10 +165,8 @@ impl Bulk {
     pub fn slots(self, count: usize, bytes: usize) -> Slots {
         let slot = |index: usize| {
             let start = self.mapping.at(self.offset + index * bytes, bytes);
-            // A slot's memory lives as long as the mapping.
-            let mapping = self.mapping.clone();
             Arc::new(Slot {
-                _mapping: mapping,
+                _memory: SlotMemory::Shared(self.mapping.clone()),
                 start,
                 bytes,
             })
@@ -191,8 +191,8 @@ impl BulkWriter {
             // this process reads.
             unsafe {
                 to.as_ptr()
-                    .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
-            };
+                    .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            }
         }
         fits
     }
@@ -282,9 +282,17 @@ impl BulkView {
 
 #[derive(Debug)]
 struct Slot {
-    _mapping: Arc<Mapping>,
+    _memory: SlotMemory,
     start: NonNull<u8>,
     bytes: usize,
+}
+
+/// What a slot's memory is part of.
+#[derive(Debug)]
+#[allow(dead_code, reason = "it is held, not read")]
+enum SlotMemory {
+    Shared(Arc<Mapping>),
+    Private(Vec<Line>),
 }
 
 // SAFETY: a slot is only where memory lies; who may access it is up to `Slots::take`.
@@ -304,10 +312,33 @@ pub struct Room {
 }
 
 impl Slots {
+    /// Slots of this process alone, for what goes on by a copy.
+    #[must_use]
+    pub fn private(count: usize, bytes: usize) -> Slots {
+        let slot = |_| {
+            let mut memory = lines(bytes.div_ceil(ALIGN));
+            let start = NonNull::from(memory.as_mut_slice().as_mut_bytes()).cast();
+            Arc::new(Slot {
+                _memory: SlotMemory::Private(memory),
+                start,
+                bytes,
+            })
+        };
+        Slots((0..count).map(slot).collect())
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
+    }
+
+    /// Whether `room` is that of slot `index`.
+    #[must_use]
+    pub fn is_of(&self, index: usize, room: &Room) -> bool {
+        self.0
+            .get(index)
+            .is_some_and(|slot| Arc::ptr_eq(slot, &room.slot))
     }
 
     /// Takes a slot; `None` if there is no such slot, or something still holds it.

@@ -147,6 +147,11 @@ impl<W: Words + Clone> Consumer<W> {
 }
 
 impl<W: Words> Awaited<W> {
+    /// Moves on to the next entry of `consumer`, which must be of the same ring.
+    pub fn follow(&mut self, consumer: &Consumer<W>) {
+        (self.index, self.turn) = place(consumer.next);
+    }
+
     /// Whether the entry is there.
     pub fn is_ready(&self) -> bool {
         // Acquire: as in `Consumer::is_ready`.

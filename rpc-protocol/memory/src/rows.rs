@@ -14,8 +14,10 @@
 //!
 //! Rows are claimed in the order of an open segment, one a core. A segment is free again when
 //! none of its rows is held; the free one with the least number opens next, which keeps the log
-//! in as few cache lines as the queries need. Rows at the open end that are held by nobody
-//! are claimed again, so a query that is refused or hits the cache leaves no gap.
+//! in as few cache lines as the queries need. Rows at the open end that are held by nobody and
+//! were in no batch are claimed again, so a query that is refused or hits the cache leaves no
+//! gap. Rows of an answered batch are not: their lines lie in the cache of the core that
+//! computed, and taking them back costs more than going on (`benches/src/bin/rpc`, "last slot").
 //!
 //! # Invariants
 //! - A row has one writer until it is frozen, then readers only, then nobody.
@@ -41,6 +43,9 @@ use crate::payload::{ALIGN, Lent, Owner, Payload, PayloadBuf};
 pub const RANGES_MAX: usize = 8;
 /// Segments of a log: bits of one word.
 const SEGMENTS_MAX: usize = 16;
+
+/// In a row's count: it was part of a batch since it was claimed.
+const BATCHED: u32 = 1 << 31;
 
 const _: () = assert!(SEGMENTS_MAX <= u64::BITS as usize);
 
@@ -183,7 +188,7 @@ impl RowLog {
     /// The next row, to be written; `None` if all are held.
     pub fn claim(self: &Arc<Self>) -> Option<Claim> {
         let open = &self.open[thread_number() % self.open.len()];
-        let row = self.next_row(&mut open.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let row = self.next_rows(&mut open.lock().unwrap_or_else(PoisonError::into_inner), 1)?;
         let row = RowRef {
             log: self.clone(),
             row,
@@ -191,15 +196,31 @@ impl RowLog {
         Some(Claim(row))
     }
 
+    /// The next `rows` rows side by side, to be written as one; `None` if no segment has so
+    /// many left.
+    pub fn claim_run(self: &Arc<Self>, rows: usize) -> Option<Run> {
+        let rows = u32::try_from(rows).ok().filter(|rows| *rows > 0)?;
+        let open = &self.open[thread_number() % self.open.len()];
+        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = self.next_rows(&mut open, rows)?;
+        let log = self.clone();
+        let ranges = [RowRange { first, rows }].into_iter().collect();
+        Some(Run(RowRanges { log, ranges }))
+    }
+
     /// Rows that are held.
     #[must_use]
     pub fn rows_held(&self) -> usize {
         // Relaxed: a figure for people and tests.
-        let held = |count: &&AtomicU32| count.load(Ordering::Relaxed) > 0;
+        let held = |count: &&AtomicU32| count.load(Ordering::Relaxed) & !BATCHED > 0;
         self.refs.iter().filter(held).count()
     }
 
-    fn next_row(&self, open: &mut Open) -> Option<u32> {
+    /// Claims rows of the open segment, or of the next one that is free.
+    fn next_rows(&self, open: &mut Open, rows: u32) -> Option<u32> {
+        if rows > self.segment_rows {
+            return None;
+        }
         loop {
             let Some(segment) = open.segment else {
                 let segment = self.take_segment()?;
@@ -215,13 +236,14 @@ impl RowLog {
                 open.next -= 1;
             }
             let end = (first + self.segment_rows).min(self.refs.len() as u32);
-            if open.next < end {
+            if open.next + rows <= end {
                 let row = open.next;
-                open.next += 1;
-                // Relaxed: the row was free and the segment is ours; whoever is given the
+                open.next += rows;
+                // Relaxed: the rows were free and the segment is ours; whoever is given a
                 // reference gets it by a synchronising hand-over.
-                self.refs_of(row).store(1, Ordering::Relaxed);
-                self.live[segment as usize].fetch_add(1, Ordering::Relaxed);
+                let held = if rows > 1 { BATCHED | 1 } else { 1 };
+                (row..row + rows).for_each(|row| self.refs_of(row).store(held, Ordering::Relaxed));
+                self.live[segment as usize].fetch_add(rows, Ordering::Relaxed);
                 return Some(row);
             }
             open.segment = None;
@@ -262,9 +284,19 @@ impl RowLog {
         self.refs_of(row).fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Holds a row as part of a batch.
+    fn hold_batched(&self, row: u32) {
+        // Relaxed: as `hold`. The bit is set before the row can have no holder.
+        let count = self.refs_of(row);
+        if count.load(Ordering::Relaxed) & BATCHED == 0 {
+            count.fetch_or(BATCHED, Ordering::Relaxed);
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn release(&self, row: u32) {
         // Release what was read of the row; acquire it for whoever claims the row next.
-        if self.refs_of(row).fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.refs_of(row).fetch_sub(1, Ordering::AcqRel) & !BATCHED == 1 {
             self.leave_segment(row / self.segment_rows);
         }
     }
@@ -341,6 +373,31 @@ impl std::fmt::Debug for Claim {
     }
 }
 
+/// Rows side by side that were claimed and are being written.
+pub struct Run(RowRanges);
+
+impl Run {
+    /// The rows of one tensor, end to end; what lies there is left over from earlier.
+    pub fn rows_mut(&mut self, column: usize) -> &mut [u8] {
+        let (start, bytes) = self.0.place(column, self.0.ranges[0]);
+        // SAFETY: the rows were claimed by this run alone, nobody has a reference to them, and
+        // the run holds them and the log.
+        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), bytes) }
+    }
+
+    /// Ends writing.
+    #[must_use]
+    pub fn freeze(self) -> RowRanges {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Run({:?})", self.0.ranges)
+    }
+}
+
 impl Payload {
     /// Which row of `log` this is the first tensor of, if it is one.
     #[must_use]
@@ -391,7 +448,7 @@ impl RowRanges {
                 rows: 1,
             }),
         }
-        self.log.hold(row);
+        self.log.hold_batched(row);
         true
     }
 

@@ -24,8 +24,8 @@ use skysail_memory::ring::{Consumer, Producer, RING_WORDS, SleepFlag, Words};
 use skysail_memory::rows::RowView;
 use smallvec::SmallVec;
 
-use super::descriptor::{Answer, Content, Place, Request};
-use super::setup::{CHALLENGE_WORD, FLAG_WORD, READY, Setup, Sizes, visit};
+use super::descriptor::{Answer, Content, INLINE_WORDS, Place, Request};
+use super::setup::{CHALLENGE_WORD, FLAG_WORD, READY, Setup, Sizes, is_inline, visit};
 use crate::limits::HEADER_BYTES_MAX;
 use crate::message::{
     BatchId, DecodeError, Encoder, Frame, Message, Offer, Outcome, Predict, Reply, Tensors,
@@ -42,6 +42,8 @@ pub(super) struct ContainerPath {
     blocks: BulkView,
     replies: Producer<SharedWords>,
     slots: Slots,
+    /// Where small results are written before they go into their descriptor.
+    small: Slots,
     log: Option<RowView>,
     sizes: Sizes,
     schema: Arc<Schema>,
@@ -119,6 +121,7 @@ impl ContainerPath {
             replies: Producer::new(results.words(0, RING_WORDS)),
             we_sleep: SleepFlag::new(results.words(FLAG_WORD, 1)),
             slots: results.into_bulk().slots(sizes.slots, sizes.slot_bytes),
+            small: Slots::private(sizes.slots, schema.outputs.len() * ALIGN),
             log,
             sizes,
             schema: schema.clone(),
@@ -139,12 +142,17 @@ impl ContainerPath {
         Some(
             Request::read(&entry)
                 .ok_or(DecodeError::Descriptor)
-                .and_then(|request| self.take(request)),
+                .and_then(|request| self.take(&request)),
         )
     }
 
-    fn take(&mut self, request: Request) -> Result<(Predict, Room), DecodeError> {
-        let room = self.slots.take(usize::from(request.slot));
+    fn take(&mut self, request: &Request) -> Result<(Predict, Room), DecodeError> {
+        let slot = usize::from(request.slot);
+        let room = match is_inline(&self.schema, request.rows as usize) {
+            // One cache line less: the results go into the descriptor.
+            true => self.small.take(slot),
+            false => self.slots.take(slot),
+        };
         let room = room.ok_or(DecodeError::Descriptor)?;
         let columns = match &request.place {
             Place::Ranges(ranges) => {
@@ -165,7 +173,7 @@ impl ContainerPath {
             Place::Block {
                 header_bytes,
                 payload_bytes,
-            } => self.block(&request, *header_bytes, *payload_bytes)?,
+            } => self.block(request, *header_bytes, *payload_bytes)?,
         };
         self.in_hand.push((request.batch, request.slot));
         let predict = Predict {
@@ -224,20 +232,10 @@ impl ContainerPath {
             .position(|(batch, _)| *batch == reply.batch);
         let Some(at) = found else { return Err(reply) };
         let (batch, slot) = self.in_hand.swap_remove(at);
-        // A model that failed has dropped its room.
-        let Some(mut room) = room.or_else(|| self.slots.take(usize::from(slot))) else {
-            return Err(reply);
-        };
         let (rows, compute) = (reply.rows, reply.compute);
-        let content = match in_place(&reply, &room) {
-            true => Content::Rows,
-            false => {
-                let message = Message::Reply(reply);
-                match write_frame(&mut self.encoder, &message, &mut room) {
-                    Some(content) => content,
-                    None => return Err(without_room(message, &room)),
-                }
-            }
+        let content = match inline(&reply, &self.schema) {
+            Some(results) => Content::Inline(results),
+            None => self.write(slot, reply, room)?,
         };
         let answer = Answer {
             batch,
@@ -246,14 +244,29 @@ impl ContainerPath {
             content,
         };
         let (entry, words) = answer.words();
-        // Whoever gets the slot next must find it free.
-        drop(room);
         self.replies.send(&entry[..words]);
         if self.frontend_sleeps.is_set() {
             // It counts; that it is full already is enough of a bell.
             let _ = rustix::io::write(&self.frontend_bell, &1_u64.to_ne_bytes());
         }
         Ok(())
+    }
+
+    /// Puts results into their slot, as far as they are not there yet.
+    #[allow(clippy::result_large_err, reason = "as `send`")]
+    fn write(&mut self, slot: u16, reply: Reply, room: Option<Room>) -> Result<Content, Reply> {
+        let index = usize::from(slot);
+        // A model that failed has dropped its room, and small results have another.
+        let shared = room.filter(|room| self.slots.is_of(index, room));
+        let Some(mut room) = shared.or_else(|| self.slots.take(index)) else {
+            return Err(reply);
+        };
+        if in_place(&reply, &room) {
+            return Ok(Content::Rows);
+        }
+        let message = Message::Reply(reply);
+        write_frame(&mut self.encoder, &message, &mut room)
+            .ok_or_else(|| without_room(message, &room))
     }
 
     /// Whether a batch is there.
@@ -280,6 +293,31 @@ impl ContainerPath {
     pub(super) fn bell(&self) -> BorrowedFd<'_> {
         self.our_bell.as_fd()
     }
+}
+
+/// The results as they stand in a descriptor, if they fit there and there is nothing else to tell.
+fn inline(reply: &Reply, schema: &Schema) -> Option<[u64; INLINE_WORDS]> {
+    let Tensors::Columns(columns) = &reply.tensors else {
+        return None;
+    };
+    let plain = reply.outcome == Outcome::Ok && reply.row_errors.is_empty();
+    if !plain || !is_inline(schema, reply.rows as usize) {
+        return None;
+    }
+    let (mut bytes, mut offset) = ([0; INLINE_WORDS * size_of::<u64>()], 0);
+    for column in columns {
+        let data = column.data().as_bytes();
+        bytes
+            .get_mut(offset..)?
+            .get_mut(..data.len())?
+            .copy_from_slice(data);
+        offset += data.len().next_multiple_of(size_of::<u64>());
+    }
+    let mut words = bytes.chunks_exact(size_of::<u64>());
+    Some(std::array::from_fn(|_| {
+        let word = words.next().and_then(|word| word.try_into().ok());
+        u64::from_ne_bytes(word.unwrap_or_default())
+    }))
 }
 
 /// Whether the results lie in their slot as the schema says, one after the other, with nothing

@@ -4,16 +4,19 @@
 //!   word   request                               reply
 //!   0      kind | ranges << 8 | slot << 16       kind
 //!   1      batch                                 batch
-//!   2      time left in µs                       time in the model in µs
-//!   3      rows | header bytes << 32             rows | header bytes << 32
-//!   4..    ranges: first | rows << 32            header offset | bytes used of the slot << 32
+//!   2      time left in µs                       time in the model in µs | rows << 32
+//!   3      rows | header bytes << 32             small results, or header bytes
+//!   4..    ranges: first | rows << 32            or: header offset | bytes used of the slot << 32
 //!          or: payload bytes
 //! ```
+//!
+//! Results that fit beside the head of a reply travel in it: one cache line instead of two.
 //!
 //! The upper half of word 0 is the ring's.
 
 use std::time::Duration;
 
+use skysail_memory::payload::ALIGN;
 use skysail_memory::ring::{ENTRY_WORDS, Entry};
 use skysail_memory::rows::{RANGES_MAX, RowRange};
 use smallvec::SmallVec;
@@ -24,10 +27,17 @@ use crate::message::BatchId;
 const ROWS: u64 = 1;
 /// A header and its payloads, in the batch's block or slot.
 const FRAME: u64 = 2;
+/// Results of the agreed schema in the descriptor itself.
+const INLINE: u64 = 3;
+/// Words of results in a descriptor: with its head they fill a cache line.
+pub(super) const INLINE_WORDS: usize = 5;
+/// Where they begin.
+const INLINE_AT: usize = 3;
 /// Words before the ranges.
 const HEAD_WORDS: usize = 4;
 
 const _: () = assert!(HEAD_WORDS + RANGES_MAX <= ENTRY_WORDS);
+const _: () = assert!((INLINE_AT + INLINE_WORDS) * size_of::<u64>() == ALIGN);
 
 /// Where a message's tensors lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +66,8 @@ pub(super) struct Request {
 pub(super) enum Content {
     /// The output tensors end to end, each on a multiple of 64.
     Rows,
+    /// The output tensors end to end, each on a multiple of 8, with nothing in the slot.
+    Inline([u64; INLINE_WORDS]),
     /// A header at an offset; the slot up to `payload_bytes` is the payload frame.
     Frame {
         header_offset: usize,
@@ -144,34 +156,44 @@ impl Answer {
     /// The words of the descriptor, and how many.
     pub(super) fn words(&self) -> (Entry, usize) {
         let mut entry = [0; ENTRY_WORDS];
-        let (kind, header_bytes) = match self.content {
-            Content::Rows => (ROWS, 0),
+        let (kind, words) = match self.content {
+            Content::Rows => (ROWS, INLINE_AT),
+            Content::Inline(results) => {
+                entry[INLINE_AT..][..INLINE_WORDS].copy_from_slice(&results);
+                (INLINE, INLINE_AT + INLINE_WORDS)
+            }
             Content::Frame {
                 header_offset,
                 header_bytes,
                 payload_bytes,
             } => {
+                entry[3] = header_bytes as u64;
                 entry[4] = two(header_offset as u32, payload_bytes as u32);
-                (FRAME, header_bytes as u32)
+                (FRAME, 5)
             }
         };
+        let compute = u32::try_from(self.compute.as_micros()).unwrap_or(u32::MAX);
         entry[0] = kind;
         entry[1] = self.batch.0;
-        entry[2] = micros(self.compute);
-        entry[3] = two(self.rows, header_bytes);
-        (entry, HEAD_WORDS + 1)
+        entry[2] = two(compute, self.rows);
+        (entry, words)
     }
 
     /// The descriptor in `entry`, if it is one. Nothing in it is to be believed.
     pub(super) fn read(entry: &Entry) -> Option<Answer> {
-        let (rows, header_bytes) = halves(entry[3]);
+        let (compute, rows) = halves(entry[2]);
         let content = match entry[0] & 0xff {
             ROWS => Content::Rows,
+            INLINE => {
+                let mut results = [0; INLINE_WORDS];
+                results.copy_from_slice(&entry[INLINE_AT..][..INLINE_WORDS]);
+                Content::Inline(results)
+            }
             FRAME => {
                 let (header_offset, payload_bytes) = halves(entry[4]);
                 Content::Frame {
                     header_offset: header_offset as usize,
-                    header_bytes: header_bytes as usize,
+                    header_bytes: usize::try_from(entry[3]).ok()?,
                     payload_bytes: payload_bytes as usize,
                 }
             }
@@ -180,7 +202,7 @@ impl Answer {
         Some(Answer {
             batch: BatchId(entry[1]),
             rows,
-            compute: Duration::from_micros(entry[2]),
+            compute: Duration::from_micros(compute.into()),
             content,
         })
     }
@@ -230,7 +252,7 @@ mod tests {
             header_bytes: 200,
             payload_bytes: 1 << 20,
         };
-        for content in [Content::Rows, frame] {
+        for content in [Content::Rows, Content::Inline([9; INLINE_WORDS]), frame] {
             let answer = Answer {
                 batch: BatchId(u64::MAX),
                 rows: 7,
@@ -239,6 +261,6 @@ mod tests {
             };
             assert_eq!(Answer::read(&answer.words().0), Some(answer));
         }
-        assert_eq!(Answer::read(&[3; ENTRY_WORDS]), None);
+        assert_eq!(Answer::read(&[4; ENTRY_WORDS]), None);
     }
 }

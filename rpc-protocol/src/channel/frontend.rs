@@ -17,8 +17,8 @@ use skysail_memory::rows::{RowLog, RowRanges};
 use smallvec::SmallVec;
 use tokio::io::unix::AsyncFd;
 
-use super::descriptor::{Answer, Content, Place, Request};
-use super::setup::Sizes;
+use super::descriptor::{Answer, Content, INLINE_WORDS, Place, Request};
+use super::setup::{Sizes, is_inline, result_bytes};
 use super::visits::Lease;
 use crate::limits::HEADER_BYTES_MAX;
 use crate::message::{
@@ -224,8 +224,12 @@ impl FrontendPath {
         let reply = match answer.content {
             // Other rows than were asked for: the session says so.
             Content::Rows if answer.rows != rows => Ok(self.reply(answer, Columns::new())),
+            Content::Inline(_) if answer.rows != rows => Ok(self.reply(answer, Columns::new())),
             Content::Rows => self
-                .columns(slot, rows as usize)
+                .in_slot(slot, rows as usize)
+                .map(|columns| self.reply(answer, columns)),
+            Content::Inline(results) => self
+                .inline(&results, rows as usize)
                 .map(|columns| self.reply(answer, columns)),
             Content::Frame { .. } => self.frame(slot, answer),
         };
@@ -252,31 +256,45 @@ impl FrontendPath {
     }
 
     /// The output tensors in a slot, copied out once.
-    fn columns(&mut self, slot: u16, rows: usize) -> Result<Columns, DecodeError> {
-        let bytes_of = |spec: &TensorSpec| Some(spec.row_bytes()? * rows);
-        let outputs = &self.schema.outputs;
-        let total: Option<usize> = outputs
-            .iter()
-            .map(|spec| Some(bytes_of(spec)?.next_multiple_of(ALIGN)))
-            .sum();
+    fn in_slot(&mut self, slot: u16, rows: usize) -> Result<Columns, DecodeError> {
         // Where rows may differ, results come as a frame.
-        let total = total.ok_or(DecodeError::Descriptor)?;
-        if total > self.sizes.slot_bytes {
-            return Err(DecodeError::Descriptor);
-        }
-        let mut buf = self.pool.take(total);
+        let bytes = result_bytes(&self.schema, rows, ALIGN)
+            .filter(|bytes| *bytes <= self.sizes.slot_bytes)
+            .ok_or(DecodeError::Descriptor)?;
+        let mut buf = self.pool.take(bytes);
         let base = usize::from(slot) * self.sizes.slot_bytes;
-        if !self.results.read(base, total, &mut buf) {
+        if !self.results.read(base, bytes, &mut buf) {
             return Err(DecodeError::Descriptor);
         }
-        let (all, mut offset) = (buf.freeze(), 0);
+        self.columns(&buf.freeze(), rows, ALIGN)
+    }
+
+    /// The output tensors in a descriptor, which was copied out already.
+    fn inline(
+        &mut self,
+        results: &[u64; INLINE_WORDS],
+        rows: usize,
+    ) -> Result<Columns, DecodeError> {
+        if !is_inline(&self.schema, rows) {
+            return Err(DecodeError::Descriptor);
+        }
+        let mut buf = self.pool.take(size_of_val(results));
+        results.iter().for_each(|word| buf.push(*word));
+        copies::record(Copied::Result, size_of_val(results));
+        self.columns(&buf.freeze(), rows, size_of::<u64>())
+    }
+
+    /// The output tensors that lie end to end in `all`, each on a multiple of `align`.
+    fn columns(&self, all: &Payload, rows: usize, align: usize) -> Result<Columns, DecodeError> {
+        let mut offset = 0;
         let column = |spec: &TensorSpec| {
-            let bytes = bytes_of(spec).unwrap_or(0);
+            let bytes = spec.row_bytes().unwrap_or(0) * rows;
             let data = all.slice(offset, bytes).unwrap_or_default();
-            offset += bytes.next_multiple_of(ALIGN);
+            offset += bytes.next_multiple_of(align);
             Column::of_rows(spec, rows, data)
         };
-        let columns: Result<Columns, ColumnError> = outputs.iter().map(column).collect();
+        let columns: Result<Columns, ColumnError> =
+            self.schema.outputs.iter().map(column).collect();
         columns.map_err(DecodeError::Column)
     }
 
@@ -325,6 +343,11 @@ impl FrontendPath {
     /// Where the next reply will be, and the flag to arm before sleeping.
     pub(super) fn awaited(&self) -> (Awaited<SharedWords>, SleepFlag<SharedWords>) {
         (self.replies.awaited(), self.we_sleep.clone())
+    }
+
+    /// Moves on what [`Self::awaited`] gave.
+    pub(super) fn follow(&self, awaited: &mut Awaited<SharedWords>) {
+        awaited.follow(&self.replies);
     }
 
     /// Asks to be rung for the next reply.

@@ -1,13 +1,16 @@
 //! The front end's side: a listener, and the shared paths of its peers.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use skysail_memory::rows::{RowLayout, RowLog};
 
+use super::relay::Relay;
 use super::rings::Rings;
 use super::setup::host;
 use super::visits::{Lease, Terms, Visit, Visits};
@@ -17,6 +20,10 @@ use crate::transport::{Incoming, Listener, Origin, PeerId, SendError};
 
 /// What a channel has to tell.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are messages, and none is kept"
+)]
 pub enum Heard {
     /// A message came, or something that is none.
     Message {
@@ -117,6 +124,7 @@ pub struct FrontendChannel<L> {
     pub(super) rings: Rings,
     heard: VecDeque<Heard>,
     news: VecDeque<Visit>,
+    others: Relay,
 }
 
 impl<L: Listener> FrontendChannel<L> {
@@ -135,6 +143,7 @@ impl<L: Listener> FrontendChannel<L> {
             rings: Rings::default(),
             heard: VecDeque::new(),
             news: VecDeque::new(),
+            others: Relay::default(),
         }
     }
 
@@ -193,6 +202,8 @@ impl<L: Listener> FrontendChannel<L> {
             other => other,
         };
         let frame = self.encoder.encode(&message);
+        // Sending may take what would have woken this task.
+        self.others.wake();
         self.listener.send(peer, &frame)
     }
 
@@ -206,7 +217,10 @@ impl<L: Listener> FrontendChannel<L> {
                 return Some(heard);
             }
             match self.listener.try_recv() {
-                Some(incoming) => self.on_incoming(incoming),
+                Some(incoming) => {
+                    self.others.wake();
+                    self.on_incoming(incoming);
+                }
                 None => {
                     let visit = self.news.pop_front()?;
                     self.on_visit(visit);
@@ -254,26 +268,42 @@ impl<L: Listener> FrontendChannel<L> {
     /// # Cancel safety
     /// Cancel safe. Call `try_recv` until it is empty before waiting.
     pub async fn readable(&mut self) -> io::Result<()> {
+        // A crowd at the control socket leaves this thread's other tasks their turn.
+        if self.visits.as_ref().is_ok_and(Visits::is_unfinished) {
+            tokio::task::yield_now().await;
+        }
+        poll_fn(|context| self.poll_readable(context)).await
+    }
+
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.heard.is_empty() || !self.news.is_empty() {
-            return Ok(());
+            return Poll::Ready(Ok(()));
         }
-        let visits = &self.visits;
-        let visited = async {
-            match visits {
-                Ok(visits) => visits.ready().await,
-                Err(_) => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = self.rings.ready() => return Ok(()),
-            ready = self.listener.readable() => return ready,
-            ready = visited => ready?,
+        if self.rings.poll_ready(context).is_ready() {
+            return Poll::Ready(Ok(()));
         }
-        if let Ok(visits) = &mut self.visits {
+        // Nothing else has happened since all of it was asked and said to wake this task.
+        if self.others.is_asleep(context.waker()) {
+            return Poll::Pending;
+        }
+        let waker = self.others.sleep(context.waker());
+        let context = &mut Context::from_waker(&waker);
+        self.rings.hear_bells(context);
+        if self.rings.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if let Ok(visits) = &mut self.visits
+            && let Poll::Ready(visited) = visits.poll_ready(context)
+        {
+            self.others.wake();
             visits.look(&mut self.news);
+            return Poll::Ready(visited);
         }
-        Ok(())
+        let readable = self.listener.poll_readable(context);
+        if readable.is_ready() {
+            self.others.wake();
+        }
+        readable
     }
 
     /// What lies in the peer's ring came before this.
@@ -304,7 +334,11 @@ impl<L: Listener> FrontendChannel<L> {
 
     fn on_visit(&mut self, visit: Visit) {
         match visit {
-            Visit::Arrived(peer, path) => self.rings.add(peer, path),
+            Visit::Arrived(peer, path) => {
+                self.rings.add(peer, path);
+                // Its bell is to be heard too.
+                self.others.wake();
+            }
             Visit::Gone(peer) => {
                 self.rings.drain(peer, &mut self.heard);
                 if self.rings.hung_up(peer) {

@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 use skysail_memory::region::SharedWords;
 use skysail_memory::ring::{Awaited, SleepFlag};
 
+use super::frontend::FrontendPath;
+use crate::transport::PeerId;
+
 /// A spin without a look at the sockets.
 const SLICE: Duration = Duration::from_micros(10);
 /// The least that a spin shrinks to.
@@ -57,15 +60,23 @@ pub(super) fn is_hooked() -> bool {
 }
 
 /// What one task waits for.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Spinner(Mutex<Waiting>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Waiting {
-    places: Vec<(Awaited<SharedWords>, SleepFlag<SharedWords>)>,
+    /// Whose entries are awaited, and where; kept between waits, because they seldom change.
+    places: Vec<Awaits>,
+    is_watching: bool,
     waker: Option<Waker>,
     since: Option<Instant>,
     spin: Duration,
+}
+
+struct Awaits {
+    peer: PeerId,
+    place: Awaited<SharedWords>,
+    flag: SleepFlag<SharedWords>,
 }
 
 impl Spinner {
@@ -76,27 +87,48 @@ impl Spinner {
         spinner
     }
 
-    /// From here on `waker` is woken when one of `places` is filled; the flags are armed when
+    /// From here on `waker` is woken when one of `peers` has sent; their flags are armed when
     /// spinning has not helped.
-    pub(super) fn watch(
+    pub(super) fn watch<'a>(
         &self,
         waker: &Waker,
-        places: impl Iterator<Item = (Awaited<SharedWords>, SleepFlag<SharedWords>)>,
+        peers: &[PeerId],
+        path: impl Fn(PeerId) -> &'a FrontendPath,
     ) {
         let mut waiting = self.lock();
-        waiting.places.clear();
-        waiting.places.extend(places);
+        let known = waiting.places.iter().map(|awaits| awaits.peer);
+        if known.eq(peers.iter().copied()) {
+            for awaits in &mut waiting.places {
+                path(awaits.peer).follow(&mut awaits.place);
+            }
+        } else {
+            waiting.places.clear();
+            waiting.places.extend(peers.iter().map(|peer| {
+                let (place, flag) = path(*peer).awaited();
+                Awaits {
+                    peer: *peer,
+                    place,
+                    flag,
+                }
+            }));
+        }
+        waiting.is_watching = true;
         match &mut waiting.waker {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
     }
 
+    /// `peer` is gone.
+    pub(super) fn forget(&self, peer: PeerId) {
+        self.lock().places.retain(|awaits| awaits.peer != peer);
+    }
+
     /// An entry was taken: within `limit` of the wait's beginning, spinning longer would have
     /// found it.
     pub(super) fn found(&self, limit: Duration) {
         let mut waiting = self.lock();
-        waiting.places.clear();
+        waiting.is_watching = false;
         let Some(since) = waiting.since.take() else {
             return;
         };
@@ -109,13 +141,13 @@ impl Spinner {
 
     fn spin(&self) {
         let mut waiting = self.lock();
-        if waiting.places.is_empty() {
+        if !waiting.is_watching {
             return;
         }
         let begin = Instant::now();
         let since = *waiting.since.get_or_insert(begin);
         let spin = waiting.spin;
-        let ready = |waiting: &Waiting| waiting.places.iter().any(|(place, _)| place.is_ready());
+        let ready = |waiting: &Waiting| waiting.places.iter().any(|awaits| awaits.place.is_ready());
         while since.elapsed() < spin {
             for _ in 0..LOOKS {
                 if ready(&waiting) {
@@ -127,11 +159,11 @@ impl Spinner {
                 return waiting.wake();
             }
         }
-        waiting.places.iter().for_each(|(_, flag)| flag.arm());
+        waiting.places.iter().for_each(|awaits| awaits.flag.arm());
+        waiting.is_watching = false;
         if ready(&waiting) {
             waiting.wake();
         }
-        waiting.places.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -141,7 +173,7 @@ impl Spinner {
 
 impl Waiting {
     fn wake(&mut self) {
-        self.places.clear();
+        self.is_watching = false;
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }

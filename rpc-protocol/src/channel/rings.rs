@@ -5,11 +5,12 @@
 //! - A path whose peer is gone lingers, with the rows of its batches, until the peer has hung up
 //!   its control socket; at most [`LINGERING_MAX`] do.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::future::poll_fn;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+use rapidhash::RapidHashMap;
 
 use super::Heard;
 use super::frontend::FrontendPath;
@@ -23,7 +24,7 @@ const LINGERING_MAX: usize = 64;
 /// All shared paths.
 #[derive(Default)]
 pub(super) struct Rings {
-    paths: HashMap<PeerId, Box<FrontendPath>>,
+    paths: RapidHashMap<PeerId, Box<FrontendPath>>,
     busy: Vec<PeerId>,
     lingering: BTreeMap<PeerId, Box<FrontendPath>>,
     spinner: Option<Arc<Spinner>>,
@@ -97,7 +98,7 @@ impl Rings {
     /// The front end has done with `peer`, which may still read. Says whose hang-up need not
     /// be awaited.
     pub(super) fn forget(&mut self, peer: PeerId) -> Option<PeerId> {
-        self.busy.retain(|busy| *busy != peer);
+        self.put_aside(peer);
         match self.paths.remove(&peer) {
             Some(path) if path.is_busy() => self.lingering.insert(peer, path),
             _ => return Some(peer),
@@ -111,50 +112,29 @@ impl Rings {
     /// `peer` has hung up; says whether it was in use.
     pub(super) fn hung_up(&mut self, peer: PeerId) -> bool {
         self.lingering.remove(&peer);
-        self.busy.retain(|busy| *busy != peer);
+        self.put_aside(peer);
         self.paths.remove(&peer).is_some()
     }
 
-    /// Waits for a reply of any peer.
-    pub(super) async fn ready(&mut self) {
-        poll_fn(|context| self.poll_ready(context)).await;
-    }
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// Whether a reply of any peer is there; if not, the task is woken by the park hook, or
+    /// after [`Rings::hear_bells`] by a bell.
+    pub(super) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.busy.is_empty() {
             return Poll::Pending;
         }
-        let paths = &mut self.paths;
-        for peer in &self.busy {
-            let Some(path) = paths.get(peer) else {
-                continue;
-            };
-            // Rings of before are forgotten; the next one wakes this task.
-            while path.poll_bell(context).is_ready() {}
-        }
-        let busy = || self.busy.iter();
-        let ready = |paths: &HashMap<PeerId, Box<FrontendPath>>| {
-            busy().any(|peer| paths.get(peer).is_some_and(|path| path.is_ready()))
-        };
-        if ready(paths) {
+        if self.is_ready() {
             return Poll::Ready(());
         }
-        let spin = busy()
-            .filter_map(|peer| Some(paths.get(peer)?.spin()))
-            .max();
+        let spin = self.busy().map(|path| path.spin()).max();
         if park::is_hooked() && spin > Some(Duration::ZERO) {
-            let spinner = self.spinner.get_or_insert_with(Spinner::register);
-            for peer in &self.busy {
-                paths.entry(*peer).and_modify(|path| path.may_be_armed());
-            }
-            let places = busy().filter_map(|peer| Some(paths.get(peer)?.awaited()));
-            spinner.watch(context.waker(), places);
+            let spinner = self.spinner.get_or_insert_with(Spinner::register).clone();
+            self.for_each_busy(FrontendPath::may_be_armed);
+            let paths = &self.paths;
+            spinner.watch(context.waker(), &self.busy, |peer| &paths[&peer]);
             return Poll::Pending;
         }
-        for peer in &self.busy {
-            paths.entry(*peer).and_modify(|path| path.arm());
-        }
-        if ready(paths) {
+        self.for_each_busy(FrontendPath::arm);
+        if self.is_ready() {
             return Poll::Ready(());
         }
         Poll::Pending
@@ -181,6 +161,38 @@ impl Rings {
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.paths.len(), self.lingering.len())
+    }
+
+    /// Whether a reply of any peer is there.
+    pub(super) fn is_ready(&self) -> bool {
+        self.busy().any(|path| path.is_ready())
+    }
+
+    /// Has every peer's bell wake the task; rings of before are forgotten, so look at the
+    /// rings afterwards.
+    pub(super) fn hear_bells(&self, context: &mut Context<'_>) {
+        for path in self.paths.values() {
+            while path.poll_bell(context).is_ready() {}
+        }
+    }
+
+    fn busy(&self) -> impl Iterator<Item = &FrontendPath> {
+        let paths = self.busy.iter().filter_map(|peer| self.paths.get(peer));
+        paths.map(|path| &**path)
+    }
+
+    fn for_each_busy(&mut self, mut change: impl FnMut(&mut FrontendPath)) {
+        for peer in &self.busy {
+            self.paths.entry(*peer).and_modify(|path| change(path));
+        }
+    }
+
+    /// Nothing more is awaited of `peer`.
+    fn put_aside(&mut self, peer: PeerId) {
+        self.busy.retain(|busy| *busy != peer);
+        if let Some(spinner) = &self.spinner {
+            spinner.forget(peer);
+        }
     }
 
     /// Takes note of whether `peer` still has batches.

@@ -22,6 +22,7 @@ use skysail_memory::region::Layout;
 use skysail_memory::ring::RING_WORDS;
 use skysail_memory::rows::RowLayout;
 
+use super::descriptor::INLINE_WORDS;
 use crate::limits::HEADER_BYTES_MAX;
 use crate::message::NONCE_BYTES;
 use crate::tensor::{Schema, TensorSpec};
@@ -69,15 +70,8 @@ pub(super) struct Sizes {
 impl Sizes {
     /// For a container of `schema`.
     pub(super) fn new(schema: &Schema, max_batch: usize, slots: usize, log_rows: usize) -> Sizes {
-        let whole = |specs: &[TensorSpec]| {
-            let bytes = |spec: &TensorSpec| spec.row_bytes()?.checked_mul(max_batch);
-            specs.iter().try_fold(0_usize, |sum, spec| {
-                sum.checked_add(bytes(spec)?)?
-                    .checked_next_multiple_of(ALIGN)
-            })
-        };
         let limit = SESSION_BYTES_MAX / slots.max(1) / ALIGN * ALIGN;
-        let results = whole(&schema.outputs).unwrap_or(VARIABLE_BYTES);
+        let results = result_bytes(schema, max_batch, ALIGN).unwrap_or(VARIABLE_BYTES);
         let slot_bytes = results.saturating_add(SLOT_SPARE_BYTES).min(limit);
         let fixed = schema.inputs.iter().all(|spec| spec.row_bytes().is_some());
         Sizes {
@@ -110,6 +104,21 @@ impl Sizes {
         let row_bytes: Option<Vec<usize>> = row_bytes.collect();
         RowLayout::new(row_bytes?, self.log_rows)
     }
+}
+
+/// Bytes of the results of `rows` rows, each tensor on a multiple of `align`; `None` where rows
+/// have no fixed size.
+pub(super) fn result_bytes(schema: &Schema, rows: usize, align: usize) -> Option<usize> {
+    schema.outputs.iter().try_fold(0_usize, |sum, spec| {
+        let bytes = spec.row_bytes()?.checked_mul(rows)?;
+        sum.checked_add(bytes)?.checked_next_multiple_of(align)
+    })
+}
+
+/// Whether the results of `rows` rows travel in the descriptor.
+pub(super) fn is_inline(schema: &Schema, rows: usize) -> bool {
+    let limit = INLINE_WORDS * size_of::<u64>();
+    result_bytes(schema, rows, size_of::<u64>()).is_some_and(|bytes| bytes <= limit)
 }
 
 /// The kernel that this process runs on; empty if it does not tell.

@@ -1,5 +1,10 @@
 //! Both ends of a channel over a real socket, in one process.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "a behaviour is given its batch"
+)]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -557,8 +562,11 @@ mod hostile {
         fn forget(&mut self, peer: PeerId) {
             self.0.forget(peer);
         }
-        async fn readable(&mut self) -> std::io::Result<()> {
-            self.0.readable().await
+        fn poll_readable(
+            &mut self,
+            context: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            self.0.poll_readable(context)
         }
         fn endpoints(&self) -> &[String] {
             &self.1
@@ -685,7 +693,7 @@ mod hostile {
         assert!(bench.channel.try_recv().is_none());
         bench.send(visitor.peer, 1);
         let mut ring = Producer::new(results.words(0, RING_WORDS));
-        (0..ENTRIES).for_each(|_| ring.send(&[3, 1, 0, 1, 0]));
+        (0..ENTRIES).for_each(|_| ring.send(&[9, 1, 0, 1, 0]));
         drop(visitor.control);
         bench.turn().await;
         let faults = std::iter::from_fn(|| bench.channel.try_recv());

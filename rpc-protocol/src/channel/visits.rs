@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::event::epoll;
@@ -184,20 +185,24 @@ impl Visits {
         self.visitors.retain(|_, visitor| !is_its(visitor));
     }
 
+    /// Whether the last look left something to do.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.unfinished
+    }
+
     /// Sockets that are open.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn count(&self) -> usize {
         self.visitors.len()
     }
 
-    /// Waits until there may be something to do.
-    pub(super) async fn ready(&self) -> io::Result<()> {
+    /// Whether there may be something to do.
+    pub(super) fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.unfinished {
-            tokio::task::yield_now().await;
-            return Ok(());
+            return Poll::Ready(Ok(()));
         }
-        self.epoll.readable().await?.clear_ready();
-        Ok(())
+        let ready = self.epoll.poll_read_ready(context);
+        ready.map(|guard| guard.map(|mut guard| guard.clear_ready()))
     }
 
     /// Does what there is to do.

@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -138,15 +139,15 @@ impl Listener for MemoryListener {
         self.peers.remove(&peer);
     }
 
-    async fn readable(&mut self) -> std::io::Result<()> {
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         if self.peeked.is_none() {
-            self.peeked = self.incoming.recv().await;
+            self.peeked = std::task::ready!(self.incoming.poll_recv(context));
         }
         if self.peeked.is_some() {
-            Ok(())
-        } else {
-            std::future::pending().await
+            return Poll::Ready(Ok(()));
         }
+        // Nobody can connect any more, so nothing will come.
+        Poll::Pending
     }
 
     fn endpoints(&self) -> &[String] {

@@ -4,7 +4,8 @@
 //! runtime of the task that owns it, through `AsyncFd` on the sockets' `ZMQ_FD`; no thread
 //! but libzmq's own and no polling interval. That descriptor is edge-triggered and says only
 //! "look again", so the rules are: receive until empty before waiting; clear readiness
-//! first, then read `ZMQ_EVENTS`; and look again after every send, which may swallow an edge.
+//! first, then read `ZMQ_EVENTS`; and look again after every send, which may swallow an edge. Sockets
+//! that were found empty and not touched since are not looked at again before their descriptor says so.
 //!
 //! A vanished peer is known at once: the socket monitor reports the descriptor that was
 //! disconnected, and each frame carries the descriptor it came by (`__fd`). Descriptors are
@@ -39,7 +40,6 @@ mod zap;
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{c_int, c_void};
-use std::future::poll_fn;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -124,6 +124,9 @@ pub struct ZmqListener {
     by_descriptor: HashMap<RawFd, PeerId>,
     closing: VecDeque<PeerId>,
     next_peer: u64,
+    /// Nothing was done with the sockets since they were found empty: until one of their
+    /// descriptors is ready there is nothing, and asking libzmq costs system calls.
+    quiet: bool,
     _context: zmq::Context,
 }
 
@@ -180,6 +183,12 @@ impl Polled {
         self.socket
             .get_events()
             .is_ok_and(|events| events.contains(zmq::POLLIN))
+    }
+
+    /// Whether its descriptor has become ready, as far as the runtime has seen.
+    fn is_ready(&self) -> bool {
+        let ready = |_: &Descriptor| Ok(());
+        self.readiness.try_io(Interest::READABLE, ready).is_ok()
     }
 
     /// Whether there is something to look for; clears it.
@@ -282,6 +291,7 @@ impl ZmqListener {
             by_descriptor: HashMap::new(),
             closing: VecDeque::new(),
             next_peer: 0,
+            quiet: false,
             _context: context,
         })
     }
@@ -409,10 +419,15 @@ impl Listener for ZmqListener {
         let sent = socket
             .send(&peer.routing_id[..], zmq::DONTWAIT | zmq::SNDMORE)
             .and_then(|()| send_frame(socket, frame));
+        self.quiet = false;
         sent.map_err(send_error)
     }
 
     fn try_recv(&mut self) -> Option<Incoming> {
+        if self.quiet && !self.sockets().any(|socket| socket.is_ready()) {
+            return self.next_closed();
+        }
+        self.quiet = false;
         if let Some(doorman) = &mut self.doorman {
             doorman.answer();
         }
@@ -432,20 +447,23 @@ impl Listener for ZmqListener {
         }
     }
 
-    async fn readable(&mut self) -> std::io::Result<()> {
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         loop {
-            if !self.closing.is_empty() || self.sockets().any(|socket| socket.has_input()) {
-                return Ok(());
+            if !self.closing.is_empty() {
+                return Poll::Ready(Ok(()));
             }
-            poll_fn(|cx| {
-                // Every one is asked, so that each wakes this task.
-                let polls = self.sockets().map(|socket| socket.poll_clear(cx));
-                polls.fold(Poll::Pending, |all, one| match one {
-                    Poll::Ready(_) if !matches!(all, Poll::Ready(Err(_))) => one,
-                    _ => all,
-                })
-            })
-            .await?;
+            if !self.quiet && self.sockets().any(|socket| socket.has_input()) {
+                return Poll::Ready(Ok(()));
+            }
+            self.quiet = true;
+            // Every one is asked, so that each wakes this task.
+            let polls = self.sockets().map(|socket| socket.poll_clear(context));
+            let ready = polls.fold(Poll::Pending, |all, one| match one {
+                Poll::Ready(_) if !matches!(all, Poll::Ready(Err(_))) => one,
+                _ => all,
+            });
+            std::task::ready!(ready)?;
+            self.quiet = false;
         }
     }
 

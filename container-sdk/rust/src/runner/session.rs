@@ -28,6 +28,7 @@ pub(super) struct Conversation<'a, M, L> {
     session: ContainerSession,
     hello: Option<Message>,
     jobs: VecDeque<(Job, Option<Room>)>,
+    taken_at: Instant,
     welcomed: Option<Instant>,
     replied: Option<Instant>,
     leaving: Option<Instant>,
@@ -47,6 +48,7 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
             session,
             hello: Some(hello),
             jobs: VecDeque::new(),
+            taken_at: Instant::now(),
             welcomed: None,
             replied: None,
             leaving: None,
@@ -76,7 +78,7 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
         let mut taken = 0;
         loop {
             self.leave_if_asked()?;
-            if let Some(end) = self.end(Instant::now()) {
+            if let Some(end) = self.end() {
                 return Ok(end);
             }
             if let Some(received) = self.receive()? {
@@ -120,7 +122,10 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
                 }
             }
             ContainerEvent::Rejected(reject) => return Ok(Some(SessionEnd::Rejected(reject))),
-            ContainerEvent::Job(job) => self.jobs.push_back((job, room)),
+            ContainerEvent::Job(job) => {
+                self.taken_at = now;
+                self.jobs.push_back((job, room));
+            }
             ContainerEvent::Cancel(batch) => self.cancel(batch)?,
             ContainerEvent::Drain { detail } => {
                 // The second one: the front end has everything. PROTOCOL 7
@@ -134,7 +139,11 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
 
     /// Computes a batch, unless nobody waits for it any longer.
     fn answer(&mut self, mut job: Job, room: Option<Room>) -> Result<()> {
-        let begin = Instant::now();
+        // The one batch in hand came just now.
+        let begin = match self.jobs.is_empty() {
+            true => self.taken_at,
+            false => Instant::now(),
+        };
         if begin >= job.deadline {
             let error = "the deadline passed before the batch began".to_owned();
             return self.reply_without(job.batch, Outcome::Failed { error }, Duration::ZERO);
@@ -143,10 +152,10 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
         match self
             .runner
             .worker
-            .predict(job.rows, columns, Some(job.deadline), room)
+            .predict(job.rows, columns, (begin, Some(job.deadline)), room)
         {
             Ok((answer, room)) => {
-                let (now, errors) = (Instant::now(), answer.row_errors);
+                let (now, errors) = (begin + answer.compute, answer.row_errors);
                 let reply = self
                     .session
                     .reply(now, &job, answer.columns, errors, answer.compute);
@@ -203,7 +212,11 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
         self.send(drain)
     }
 
-    fn end(&self, now: Instant) -> Option<SessionEnd> {
+    fn end(&self) -> Option<SessionEnd> {
+        if self.leaving.is_none() && self.drain.is_none() {
+            return None;
+        }
+        let now = Instant::now();
         if let Some(until) = self.leaving
             && (self.welcomed.is_none() || now >= until)
         {

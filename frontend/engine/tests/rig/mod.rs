@@ -86,7 +86,7 @@ impl Rig {
         let serve = move || {
             runner
                 .serve_over(|| zmq::connect(&endpoint))
-                .expect("welcome")
+                .expect("welcome");
         };
         self.containers.push((stop, std::thread::spawn(serve)));
         let transport = if shared_memory { "shm" } else { "ipc" };

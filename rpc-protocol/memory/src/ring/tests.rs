@@ -99,7 +99,7 @@ mod sequences {
         for lap in [0, 1, 0x7fff_fffd, 0x7fff_fffe, 0x7fff_ffff, 1 << 40] {
             let (index, turn) = place(lap * ENTRIES as u64 + 3);
             assert_eq!(index, 3 * ENTRY_WORDS);
-            assert!(turn >= 1 && turn <= 0x7fff_ffff);
+            assert!((1..=0x7fff_ffff).contains(&turn));
         }
         assert_ne!(place(0).1, place(ENTRIES as u64).1);
     }

@@ -83,6 +83,29 @@ fn a_full_log_says_so_and_recovers() {
 }
 
 #[test]
+fn a_run_is_written_as_one() {
+    let log = log(64, &[8, 3]);
+    let single = row(&log, 9);
+    let mut run = log.claim_run(3).expect("room");
+    run.rows_mut(0).fill(1);
+    run.rows_mut(1).fill(2);
+    let ranges = run.freeze();
+    assert_eq!(ranges.ranges(), [RowRange { first: 1, rows: 3 }]);
+    assert_eq!(log.rows_held(), 4);
+    let payloads = ranges.into_payloads();
+    assert_eq!(
+        (payloads[0].as_bytes(), payloads[1].as_bytes()),
+        (&[1; 24][..], &[2; 9][..])
+    );
+    assert!(
+        log.claim_run(5).is_none() && log.claim_run(0).is_none(),
+        "a segment has 4 rows"
+    );
+    drop((single, payloads));
+    assert_eq!(log.rows_held(), 0);
+}
+
+#[test]
 fn only_a_whole_row_of_this_log_is_a_row() {
     let (log, other) = (log(8, &[16]), log(8, &[16]));
     let payload = row(&log, 1);
