@@ -46,6 +46,8 @@ mod container_channel;
 mod descriptor;
 mod frontend;
 mod frontend_channel;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod park;
 mod relay;
 mod rings;
@@ -56,6 +58,8 @@ mod visits;
 mod tests;
 
 pub use container_channel::{ContainerChannel, Received, RecvError};
+#[cfg(any(test, feature = "fuzzing"))]
+pub use frontend_channel::Holdings;
 pub use frontend_channel::{FrontendChannel, Heard, SharedLog, Sharing};
 pub use setup::{SHARED_BYTES_MAX, host};
 pub use skysail_memory::region::Room;

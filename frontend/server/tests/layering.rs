@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Who may know whom, besides itself. Tests and benches of a crate may cross.
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("skysail-schema", &[]),
     ("skysail-memory", &[]),
     ("skysail-rpc", &["skysail-memory", "skysail-schema"]),
@@ -52,6 +52,16 @@ const EDGES: [(&str, &[&str]); 14] = [
             "skysail-core",
             "skysail-engine",
             "skysail-load",
+            "skysail-rpc",
+        ],
+    ),
+    (
+        "skysail-fuzz",
+        &[
+            "skysail-api",
+            "skysail-control",
+            "skysail-core",
+            "skysail-memory",
             "skysail-rpc",
         ],
     ),

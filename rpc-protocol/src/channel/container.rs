@@ -199,11 +199,16 @@ impl ContainerPath {
         payload_bytes: usize,
     ) -> Result<Columns, DecodeError> {
         let base = usize::from(request.slot) * self.sizes.block_bytes;
-        let inside = |bytes: usize| bytes <= self.sizes.block_bytes;
-        if header_bytes > HEADER_BYTES_MAX || !inside(header_bytes) || !inside(payload_bytes) {
+        if header_bytes > HEADER_BYTES_MAX {
             return Err(DecodeError::Descriptor);
         }
-        let payload_base = base + header_bytes.next_multiple_of(ALIGN);
+        let payload_offset = header_bytes.next_multiple_of(ALIGN);
+        let end = payload_offset.checked_add(payload_bytes);
+        // The next block is another batch's, which the front end may write.
+        if end.is_none_or(|end| end > self.sizes.block_bytes) {
+            return Err(DecodeError::Descriptor);
+        }
+        let payload_base = base + payload_offset;
         let header = self.blocks.payload(base, header_bytes);
         let payload = self.blocks.payload(payload_base, payload_bytes);
         let (Some(header), Some(payload)) = (header, payload) else {

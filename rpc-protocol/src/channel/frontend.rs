@@ -49,6 +49,8 @@ pub(super) struct FrontendPath {
     encoder: Encoder,
     pool: Pool,
     armed: bool,
+    /// The container wrote what is no reply to a batch of its own: nothing more is read.
+    faulted: bool,
     spin: Duration,
     _lease: Lease,
 }
@@ -99,6 +101,7 @@ impl FrontendPath {
             encoder: Encoder::default(),
             pool: Pool::default(),
             armed: false,
+            faulted: false,
             spin: parts.spin,
             _lease: parts.lease,
         }
@@ -200,14 +203,18 @@ impl FrontendPath {
     }
 
     /// The next reply, or what is wrong with it. Each is checked here as far as memory goes;
-    /// the session holds it to the schema.
+    /// the session holds it to the schema. The first fault is the last that is heard: a
+    /// container that never stops writing must not keep its reader busy.
     pub(super) fn recv(&mut self) -> Option<Result<Reply, DecodeError>> {
+        if self.faulted {
+            return None;
+        }
         let entry = self.replies.recv()?;
-        Some(
-            Answer::read(&entry)
-                .ok_or(DecodeError::Descriptor)
-                .and_then(|answer| self.take(&answer)),
-        )
+        let reply = Answer::read(&entry)
+            .ok_or(DecodeError::Descriptor)
+            .and_then(|answer| self.take(&answer));
+        self.faulted = reply.is_err();
+        Some(reply)
     }
 
     fn take(&mut self, answer: &Answer) -> Result<Reply, DecodeError> {
@@ -333,7 +340,7 @@ impl FrontendPath {
 
     /// Whether a reply is there.
     pub(super) fn is_ready(&self) -> bool {
-        self.replies.is_ready()
+        !self.faulted && self.replies.is_ready()
     }
 
     /// Where the next reply will be, and the flag to arm before sleeping.
@@ -362,6 +369,15 @@ impl FrontendPath {
         if std::mem::take(&mut self.armed) {
             self.we_sleep.disarm();
         }
+    }
+
+    /// Panics if an invariant does not hold; tests call it after every step.
+    pub(super) fn check_invariants(&self) {
+        let out = self.flights.iter().map(|flight| flight.slot);
+        let mut slots: Vec<u16> = self.free_slots.iter().copied().chain(out).collect();
+        slots.sort_unstable();
+        let all = 0..self.sizes.slots as u16;
+        assert!(slots.into_iter().eq(all), "a slot has one holder");
     }
 
     /// Registers the task for our bell; old rings are forgotten. The eventfd is never read: the

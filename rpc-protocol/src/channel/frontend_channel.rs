@@ -101,6 +101,20 @@ pub struct SharedLog {
     _lease: Lease,
 }
 
+/// How much is held on behalf of peers, for tests.
+#[cfg(any(test, feature = "fuzzing"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holdings {
+    /// Shared paths in use.
+    pub paths: usize,
+    /// Shared paths of peers that were forgotten and have not hung up.
+    pub lingering: usize,
+    /// Sockets of visitors.
+    pub visitors: usize,
+    /// Messages that were heard and not asked for yet.
+    pub heard: usize,
+}
+
 /// Where a front end and its containers exchange messages.
 pub struct FrontendChannel<L> {
     listener: L,
@@ -218,10 +232,31 @@ impl<L: Listener> FrontendChannel<L> {
     /// Drops a peer: nothing more is heard of it.
     pub fn forget(&mut self, peer: PeerId) {
         self.listener.forget(peer);
-        self.rings.forget(peer);
         self.heard.retain(|heard| heard.peer() != peer);
+        // It may have mapped its memory a moment ago.
+        let arrived = |visit: &Visit| matches!(visit, Visit::Arrived(who, _) if *who == peer);
+        self.news.retain(|visit| !arrived(visit));
+        let gone = self.rings.forget(peer);
         if let Ok(visits) = &mut self.visits {
             visits.withdraw(peer);
+            gone.into_iter().for_each(|peer| visits.hang_up(peer));
+        }
+    }
+
+    /// Panics if an invariant does not hold; tests call it after every step.
+    pub fn check_invariants(&self) {
+        self.rings.check_invariants();
+    }
+
+    /// What is held on behalf of peers.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn holdings(&self) -> Holdings {
+        let (paths, lingering) = self.rings.counts();
+        Holdings {
+            paths,
+            lingering,
+            visitors: self.visits.as_ref().map_or(0, Visits::count),
+            heard: self.heard.len(),
         }
     }
 
@@ -233,6 +268,10 @@ impl<L: Listener> FrontendChannel<L> {
     /// # Cancel safety
     /// Cancel safe. Call `try_recv` until it is empty before waiting.
     pub async fn readable(&mut self) -> io::Result<()> {
+        // A crowd at the control socket leaves this thread's other tasks their turn.
+        if self.visits.as_ref().is_ok_and(Visits::is_unfinished) {
+            tokio::task::yield_now().await;
+        }
         poll_fn(|context| self.poll_readable(context)).await
     }
 

@@ -65,6 +65,7 @@ impl Wake for Sleep {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     struct Task;

@@ -95,18 +95,18 @@ impl Rings {
         }
     }
 
-    /// The front end has done with `peer`, which may still read.
-    pub(super) fn forget(&mut self, peer: PeerId) {
-        let Some(path) = self.paths.remove(&peer) else {
-            return;
-        };
+    /// The front end has done with `peer`, which may still read. Says whose hang-up need not
+    /// be awaited.
+    pub(super) fn forget(&mut self, peer: PeerId) -> Option<PeerId> {
         self.put_aside(peer);
-        if path.is_busy() {
-            self.lingering.insert(peer, path);
+        match self.paths.remove(&peer) {
+            Some(path) if path.is_busy() => self.lingering.insert(peer, path),
+            _ => return Some(peer),
+        };
+        if self.lingering.len() <= LINGERING_MAX {
+            return None;
         }
-        if self.lingering.len() > LINGERING_MAX {
-            self.lingering.pop_first();
-        }
+        self.lingering.pop_first().map(|(peer, _)| peer)
     }
 
     /// `peer` has hung up; says whether it was in use.
@@ -138,6 +138,29 @@ impl Rings {
             return Poll::Ready(());
         }
         Poll::Pending
+    }
+
+    /// Panics if an invariant does not hold; tests call it after every step.
+    pub(super) fn check_invariants(&self) {
+        for (peer, path) in &self.paths {
+            path.check_invariants();
+            let named = self.busy.iter().filter(|busy| *busy == peer).count();
+            assert_eq!(named, usize::from(path.is_busy()), "the busy are named");
+            assert!(!self.lingering.contains_key(peer), "in use, or done with");
+        }
+        let known = |peer: &PeerId| self.paths.contains_key(peer);
+        assert!(self.busy.iter().all(known), "the busy have paths");
+        assert!(self.lingering.len() <= LINGERING_MAX);
+        for path in self.lingering.values() {
+            path.check_invariants();
+            assert!(path.is_busy(), "nobody lingers without a batch");
+        }
+    }
+
+    /// Paths in use, and paths that linger.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.paths.len(), self.lingering.len())
     }
 
     /// Whether a reply of any peer is there.

@@ -202,30 +202,50 @@ impl Setup<OwnedFd> {
         if received.bytes == 0 {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        let number = |index: usize| {
-            let bytes = bytes[8 * index..][..8].try_into().expect("eight bytes");
-            u64::from_le_bytes(bytes)
-        };
-        let size = |index| usize::try_from(number(index)).map_err(|_| wrong());
-        let sizes = Sizes {
-            slots: size(0)?,
-            slot_bytes: size(1)?,
-            block_bytes: size(2)?,
-            log_rows: size(3)?,
-        };
-        let expected = DESCRIPTORS_MAX - usize::from(sizes.log_rows == 0);
-        let sound = received.bytes == bytes.len()
-            && descriptors.len() == expected
-            && size(4)? == WORDS
-            && sizes.slots <= usize::from(crate::limits::SLOTS_MAX)
-            && sizes.slot_bytes.max(sizes.block_bytes) <= SESSION_BYTES_MAX;
-        if !sound {
+        let (sizes, challenge) = read_setup(&bytes[..received.bytes]).ok_or_else(wrong)?;
+        if descriptors.len() != DESCRIPTORS_MAX - usize::from(sizes.log_rows == 0) {
             return Err(wrong());
         }
         Ok(Setup {
             sizes,
-            challenge: number(5),
+            challenge,
             descriptors,
         })
     }
+}
+
+/// The sizes and the challenge of a setup, if they are such as a front end sends.
+pub(super) fn read_setup(bytes: &[u8]) -> Option<(Sizes, u64)> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let words: [u64; SETUP_WORDS] = words
+        .iter()
+        .map(|word| u64::from_le_bytes(*word))
+        .collect::<Vec<_>>()
+        .try_into()
+        .ok()?;
+    let [
+        slots,
+        slot_bytes,
+        block_bytes,
+        log_rows,
+        ring_words,
+        challenge,
+    ] = words;
+    let size = |word: u64| usize::try_from(word).ok();
+    let sizes = Sizes {
+        slots: size(slots)?,
+        slot_bytes: size(slot_bytes)?,
+        block_bytes: size(block_bytes)?,
+        log_rows: size(log_rows)?,
+    };
+    let bulk_fits = |bytes: usize| {
+        let all = bytes.checked_mul(sizes.slots);
+        bytes.is_multiple_of(ALIGN) && all.is_some_and(|all| all <= SESSION_BYTES_MAX)
+    };
+    let sound = rest.is_empty()
+        && size(ring_words)? == WORDS
+        && (1..=usize::from(crate::limits::SLOTS_MAX)).contains(&sizes.slots)
+        && bulk_fits(sizes.slot_bytes)
+        && bulk_fits(sizes.block_bytes);
+    sound.then_some((sizes, challenge))
 }

@@ -598,3 +598,262 @@ async fn a_container_that_dies_as_it_arrives_is_noticed() {
         "{heard:?}"
     );
 }
+
+/// What a container has by its descriptors, and what it does not tell.
+mod hostile {
+    use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+    use skysail_memory::region::{Access, Region};
+    use skysail_memory::ring::{ENTRIES, Producer, RING_WORDS, Words};
+    use std::os::fd::OwnedFd;
+    use std::sync::atomic::Ordering;
+
+    use super::setup::{CHALLENGE_WORD, READY, Setup, visit};
+    use super::*;
+    use crate::transport::memory::{MemoryConnector, MemoryLink, MemoryListener, listen};
+    use crate::transport::{Incoming, Link, Listener, SendError};
+
+    /// A transport in memory that has an ipc endpoint to put the control socket beside.
+    struct Beside(MemoryListener, Vec<String>);
+
+    impl Listener for Beside {
+        fn send(&mut self, peer: PeerId, frame: &crate::message::Frame) -> Result<(), SendError> {
+            self.0.send(peer, frame)
+        }
+        fn try_recv(&mut self) -> Option<Incoming> {
+            self.0.try_recv()
+        }
+        fn forget(&mut self, peer: PeerId) {
+            self.0.forget(peer);
+        }
+        fn poll_readable(
+            &mut self,
+            context: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            self.0.poll_readable(context)
+        }
+        fn endpoints(&self) -> &[String] {
+            &self.1
+        }
+    }
+
+    struct Bench {
+        channel: FrontendChannel<Beside>,
+        connector: MemoryConnector,
+        schema: Arc<Schema>,
+        log: SharedLog,
+        directory: tempfile::TempDir,
+    }
+
+    /// A container that has shown its nonce.
+    struct Visitor {
+        peer: PeerId,
+        _link: MemoryLink,
+        control: OwnedFd,
+        setup: Setup<OwnedFd>,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let directory = tempfile::tempdir().expect("a directory");
+            let (listener, connector) = listen();
+            let endpoint = format!("ipc://{}/rpc.sock", directory.path().display());
+            let schema = schema("f32[3]", "f32[3]");
+            let sharing = Sharing::default();
+            Bench {
+                log: sharing.log(&schema, 1).expect("memory"),
+                channel: FrontendChannel::new(Beside(listener, vec![endpoint]), sharing),
+                connector,
+                schema,
+                directory,
+            }
+        }
+
+        fn connect(&self) -> OwnedFd {
+            let path = self.directory.path().join("rpc.sock.shm");
+            let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+            let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None);
+            let socket = socket.expect("a socket");
+            let address = SocketAddrUnix::new(&path).expect("an address");
+            rustix::net::connect(&socket, &address).expect("listening");
+            socket
+        }
+
+        /// Looks at the sockets once.
+        async fn turn(&mut self) {
+            self.channel.readable().await.expect("open");
+        }
+
+        async fn visitor(&mut self) -> Visitor {
+            let mut link = self.connector.connect().expect("listening");
+            let hello = hello(&self.schema, host());
+            let message = Message::Hello(hello.clone());
+            let frame = crate::message::Encoder::default().encode(&message);
+            link.send(&frame).expect("open");
+            self.turn().await;
+            let Some(Heard::Message { peer, .. }) = self.channel.try_recv() else {
+                panic!("a hello")
+            };
+            let schema = self.schema.clone();
+            let offer = self
+                .channel
+                .offer(peer, &hello, &schema, Some(&self.log.log));
+            let control = self.connect();
+            rustix::net::send(
+                &control,
+                &visit(&offer.expect("one").nonce),
+                SendFlags::NOSIGNAL,
+            )
+            .expect("open");
+            self.turn().await;
+            let setup = Setup::receive(&control).expect("a setup");
+            Visitor {
+                peer,
+                _link: link,
+                control,
+                setup,
+            }
+        }
+
+        fn send(&mut self, peer: PeerId, batch: u64) {
+            let mut buf = self.log.log.claim().expect("free").into_bufs().remove(0);
+            buf.extend_from_slice(&[0; 12]);
+            let ranges = RowRanges::of(&self.log.log, &[buf.freeze()]).expect("one");
+            let schema = self.schema.clone();
+            let predict = Predict {
+                batch: BatchId(batch),
+                rows: 1,
+                remaining: PATIENCE,
+                tensors: Tensors::Rows(Rows { schema, ranges }),
+            };
+            let sent = self.channel.send(peer, Message::Predict(predict));
+            sent.expect("there is a path");
+        }
+    }
+
+    impl Visitor {
+        /// Its results, and the challenge answered.
+        fn map(&self) -> Region {
+            let fd = self.setup.descriptors[1].try_clone().expect("a descriptor");
+            let results = Region::open(fd, self.setup.sizes.results(), Access::Write);
+            let results = results.expect("the size");
+            let words = results.words(CHALLENGE_WORD, 1);
+            words.words()[0].store(!self.setup.challenge, Ordering::Relaxed);
+            results
+        }
+
+        fn say_ready(&self) {
+            rustix::net::send(&self.control, &[READY], SendFlags::NOSIGNAL).expect("open");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_fault_in_a_ring_is_the_last_that_is_heard_of_it() {
+        let mut bench = Bench::new();
+        let visitor = bench.visitor().await;
+        let results = visitor.map();
+        visitor.say_ready();
+        bench.turn().await;
+        assert!(bench.channel.try_recv().is_none());
+        bench.send(visitor.peer, 1);
+        let mut ring = Producer::new(results.words(0, RING_WORDS));
+        (0..ENTRIES).for_each(|_| ring.send(&[9, 1, 0, 1, 0]));
+        drop(visitor.control);
+        bench.turn().await;
+        let faults = std::iter::from_fn(|| bench.channel.try_recv());
+        let faults = faults.filter(|heard| matches!(heard, Heard::Message { .. }));
+        assert_eq!(
+            faults.count(),
+            1,
+            "not one an entry, and none after another"
+        );
+        bench.channel.check_invariants();
+    }
+
+    #[tokio::test]
+    async fn who_leaves_as_it_arrives_is_gone() {
+        let mut bench = Bench::new();
+        let visitor = bench.visitor().await;
+        let _results = visitor.map();
+        visitor.say_ready();
+        // Both come as one event.
+        drop(visitor.control);
+        bench.turn().await;
+        let heard = bench.channel.try_recv();
+        assert!(
+            matches!(heard, Some(Heard::Closed { peer }) if peer == visitor.peer),
+            "{heard:?}"
+        );
+        let held = bench.channel.holdings();
+        assert_eq!((held.paths, held.visitors), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_for_who_is_forgotten_as_it_arrives() {
+        let mut bench = Bench::new();
+        let visitor = bench.visitor().await;
+        let _results = visitor.map();
+        visitor.say_ready();
+        bench.turn().await;
+        bench.channel.forget(visitor.peer);
+        assert!(bench.channel.try_recv().is_none());
+        let held = bench.channel.holdings();
+        assert_eq!((held.paths, held.visitors), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_socket_of_an_idle_container_is_closed_when_it_is_forgotten() {
+        let mut bench = Bench::new();
+        let visitor = bench.visitor().await;
+        let _results = visitor.map();
+        visitor.say_ready();
+        bench.turn().await;
+        assert!(bench.channel.try_recv().is_none());
+        assert_eq!(bench.channel.holdings().visitors, 1);
+        bench.channel.forget(visitor.peer);
+        assert_eq!(bench.channel.holdings().visitors, 0, "though it holds on");
+        let mut said = [0; 1];
+        let flags = rustix::net::RecvFlags::DONTWAIT;
+        let heard = rustix::net::recv(&visitor.control, &mut said, flags);
+        assert!(matches!(heard, Ok((0, _))), "{heard:?}");
+    }
+
+    #[tokio::test]
+    async fn the_socket_of_a_busy_container_stays_until_it_hangs_up() {
+        let mut bench = Bench::new();
+        let visitor = bench.visitor().await;
+        let _results = visitor.map();
+        visitor.say_ready();
+        bench.turn().await;
+        assert!(bench.channel.try_recv().is_none());
+        bench.send(visitor.peer, 1);
+        bench.channel.forget(visitor.peer);
+        bench.channel.check_invariants();
+        assert_eq!(bench.channel.holdings().lingering, 1);
+        assert_eq!(bench.log.log.rows_held(), 1);
+        drop(visitor.control);
+        bench.turn().await;
+        assert!(bench.channel.try_recv().is_none());
+        assert_eq!(bench.channel.holdings().lingering, 0);
+        assert_eq!(bench.log.log.rows_held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_at_the_control_socket_keeps_no_container_out() {
+        let mut bench = Bench::new();
+        let crowd: Vec<OwnedFd> = (0..60).map(|_| bench.connect()).collect();
+        bench.turn().await;
+        let more: Vec<OwnedFd> = (0..60).map(|_| bench.connect()).collect();
+        bench.turn().await;
+        while bench.channel.holdings().visitors < 64 {
+            bench.turn().await;
+        }
+        drop((crowd, more));
+        let visitor = bench.visitor().await;
+        let _results = visitor.map();
+        visitor.say_ready();
+        while bench.channel.holdings().paths == 0 {
+            bench.turn().await;
+            assert!(bench.channel.try_recv().is_none());
+        }
+    }
+}

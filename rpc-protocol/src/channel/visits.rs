@@ -40,6 +40,10 @@ use crate::transport::{PeerId, watched};
 const VISITORS_MAX: usize = 64;
 /// Events looked at in one turn.
 const EVENTS_MAX: usize = 32;
+/// Turns of one look: whoever keeps the socket busy must not keep its reader from the rest.
+const TURNS_MAX: usize = 4;
+/// Visitors let in in one turn.
+const ACCEPTS_MAX: usize = VISITORS_MAX;
 /// The listening socket's number among the epoll's.
 const LISTENER: u64 = 0;
 /// Bytes of a socket's path.
@@ -100,6 +104,8 @@ pub(super) struct Visits {
     offers: HashMap<[u8; NONCE_BYTES], (PeerId, Terms)>,
     visitors: BTreeMap<u64, Visitor>,
     next: u64,
+    /// The last look came to a limit before it came to the end.
+    unfinished: bool,
 }
 
 struct Visitor {
@@ -155,6 +161,7 @@ impl Visits {
             offers: HashMap::new(),
             visitors: BTreeMap::new(),
             next: LISTENER,
+            unfinished: false,
         })
     }
 
@@ -178,8 +185,28 @@ impl Visits {
         });
     }
 
+    /// Closes the socket of a container that had arrived.
+    pub(super) fn hang_up(&mut self, peer: PeerId) {
+        let is_its = |visitor: &Visitor| matches!(visitor.state, State::Arrived(p) if p == peer);
+        self.visitors.retain(|_, visitor| !is_its(visitor));
+    }
+
+    /// Whether the last look left something to do.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.unfinished
+    }
+
+    /// Sockets that are open.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn count(&self) -> usize {
+        self.visitors.len()
+    }
+
     /// Whether there may be something to do.
     pub(super) fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unfinished {
+            return Poll::Ready(Ok(()));
+        }
         let ready = self.epoll.poll_read_ready(context);
         ready.map(|guard| guard.map(|mut guard| guard.clear_ready()))
     }
@@ -187,7 +214,10 @@ impl Visits {
     /// Does what there is to do.
     pub(super) fn look(&mut self, news: &mut VecDeque<Visit>) {
         let mut events = Vec::with_capacity(EVENTS_MAX);
-        loop {
+        if std::mem::take(&mut self.unfinished) {
+            self.accept();
+        }
+        for _ in 0..TURNS_MAX {
             events.clear();
             let now = rustix::event::Timespec::default();
             let buffer = rustix::buffer::spare_capacity(&mut events);
@@ -202,11 +232,15 @@ impl Visits {
                 }
             }
         }
+        self.unfinished = true;
     }
 
     fn accept(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        while let Ok(socket) = rustix::net::accept_with(&self.listener, flags) {
+        for _ in 0..ACCEPTS_MAX {
+            let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else {
+                return;
+            };
             self.next += 1;
             if add(self.epoll.get_ref(), &socket, self.next).is_err() {
                 continue;
@@ -222,37 +256,47 @@ impl Visits {
             let state = State::Strange;
             self.visitors.insert(self.next, Visitor { socket, state });
         }
+        self.unfinished = true;
     }
 
-    /// A visitor said something, or hung up, or both: one edge tells of all of it, so everything
-    /// is read. Whoever says what is not expected is hung up on.
+    /// A visitor said something, or hung up. Several of these may come as one event, so all
+    /// are taken: a visitor goes from state to state, and there are three.
     fn hear(&mut self, number: u64, news: &mut VecDeque<Visit>) {
-        let Some(Visitor { socket, mut state }) = self.visitors.remove(&number) else {
-            return;
-        };
-        loop {
+        while let Some(mut visitor) = self.visitors.remove(&number) {
             let mut said = [0; VISIT_BYTES + 1];
-            let said = match rustix::net::recv(&socket, &mut said, RecvFlags::DONTWAIT) {
+            let said = match rustix::net::recv(&visitor.socket, &mut said, RecvFlags::DONTWAIT) {
                 Ok((bytes, _)) => &said[..bytes],
-                Err(rustix::io::Errno::AGAIN) => break,
-                Err(rustix::io::Errno::INTR) => continue,
+                Err(rustix::io::Errno::AGAIN) => {
+                    self.visitors.insert(number, visitor);
+                    return;
+                }
                 Err(_) => &[],
             };
-            let next = match state {
-                State::Strange => self.welcome(&socket, said),
-                State::Mapping(candidate) if said == [READY] => arrived(*candidate, news),
-                State::Mapping(_) => None,
-                State::Arrived(peer) => {
-                    news.push_back(Visit::Gone(peer));
-                    None
-                }
+            let Some(state) = self.next_state(&visitor.socket, visitor.state, said, news) else {
+                return;
             };
-            match next {
-                Some(next) => state = next,
-                None => return,
+            visitor.state = state;
+            self.visitors.insert(number, visitor);
+        }
+    }
+
+    /// Whoever says what is not expected is hung up on.
+    fn next_state(
+        &mut self,
+        socket: &OwnedFd,
+        state: State,
+        said: &[u8],
+        news: &mut VecDeque<Visit>,
+    ) -> Option<State> {
+        match state {
+            State::Strange => self.welcome(socket, said),
+            State::Mapping(candidate) if said == [READY] => arrived(*candidate, news),
+            State::Mapping(_) => None,
+            State::Arrived(peer) => {
+                news.push_back(Visit::Gone(peer));
+                None
             }
         }
-        self.visitors.insert(number, Visitor { socket, state });
     }
 
     /// Gives a visitor its memory, if it shows the nonce of an offer.
