@@ -11,6 +11,7 @@ bench: ## All benches; figures are for this machine only
 	cargo run --locked --release -p skysail-benches --bin overhead
 	cargo run --locked --release -p skysail-benches --bin footprint
 	cargo run --locked --release -p skysail-benches --bin restart
+	cargo run --locked --release -p skysail-benches --bin ranges
 	cargo run --locked --release -p skysail-benches --bin rpc
 
 FUZZ_SECONDS ?= 300

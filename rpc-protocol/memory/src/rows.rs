@@ -28,6 +28,8 @@
 //! `claim`: an uncontended lock and two atomic operations. A reference: one atomic operation
 //! to clone or drop it.
 
+mod assembly;
+
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -38,6 +40,8 @@ use smallvec::SmallVec;
 use crate::copies::{self, Copied};
 use crate::mapping::{Access, Mapping, Peer};
 use crate::payload::{ALIGN, Lent, Owner, Payload, PayloadBuf};
+
+pub use assembly::{Placed, assemble};
 
 /// Ranges of a batch.
 pub const RANGES_MAX: usize = 8;
@@ -185,9 +189,15 @@ impl RowLog {
         &self.layout
     }
 
-    /// The next row, to be written; `None` if all are held.
+    /// The next row of this thread, to be written; `None` if all are held.
     pub fn claim(self: &Arc<Self>) -> Option<Claim> {
-        let open = &self.open[thread_number() % self.open.len()];
+        self.claim_on(thread_number())
+    }
+
+    /// The next row of a core, to be written; `None` if all are held. Cores beyond those of the
+    /// log share its segments.
+    pub fn claim_on(self: &Arc<Self>, core: usize) -> Option<Claim> {
+        let open = &self.open[core % self.open.len()];
         let row = self.next_rows(&mut open.lock().unwrap_or_else(PoisonError::into_inner), 1)?;
         let row = RowRef {
             log: self.clone(),

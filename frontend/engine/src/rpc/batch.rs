@@ -1,6 +1,5 @@
 //! From queries to the columns of a batch, and from its result back to their answers.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,28 +8,21 @@ use skysail_core::sizing::Completed;
 use skysail_core::{Cause, Input};
 use skysail_rpc::copies::{self, Copied};
 use skysail_rpc::message::{RowError, Tensors};
-use skysail_rpc::rows::{RANGES_MAX, RowLog, RowRanges};
+use skysail_rpc::rows::{self, Placed};
 use skysail_rpc::session::BatchResult;
 use skysail_rpc::tensor::{Column, ColumnBuilder, Columns, Rows};
-use skysail_rpc::{Cell, Payload, Schema, TensorSpec};
+use skysail_rpc::{Cell, Payload, PayloadBuf, Schema, TensorSpec};
 use smallvec::SmallVec;
 
 use crate::answer::{Failure, Output};
 use crate::ask::Ask;
 use crate::lane::{Agreed, Lane};
 
-/// The tensors of a batch, a row a query. Rows of the version's log stay where they are, and
-/// the queries are put into their order, which makes as few ranges as there can be. Rows that lie
-/// elsewhere, or in too many places, are copied to the end of the log; where that is full, or
-/// rows have no fixed size, all are copied into a tensor of their own.
+/// The tensors of a batch, a row a query. Rows of the version's log stay where they are, or
+/// some move there ([`rows::assemble`]); where the log is full, or rows have no fixed size, all
+/// are copied into a tensor of their own.
 pub(super) fn assemble(agreed: &Agreed, asks: &mut [Ask]) -> Tensors {
-    let in_log = agreed.log().and_then(|log| {
-        ranges(log, asks).or_else(|| {
-            move_into(log, asks)?;
-            ranges(log, asks)
-        })
-    });
-    match in_log {
+    match agreed.log().and_then(|log| rows::assemble(log, asks)) {
         Some(ranges) => Tensors::Rows(Rows {
             schema: agreed.schema.clone(),
             ranges,
@@ -39,70 +31,19 @@ pub(super) fn assemble(agreed: &Agreed, asks: &mut [Ask]) -> Tensors {
     }
 }
 
-/// The ranges of the batch, if all of its rows lie in the log and they are few enough.
-fn ranges(log: &Arc<RowLog>, asks: &mut [Ask]) -> Option<RowRanges> {
-    let row = |ask: &Ask| first_tensor(ask).row_in(log);
-    if !asks.is_sorted_by_key(row) {
-        asks.sort_unstable_by_key(row);
+impl Placed for Ask {
+    fn first_tensor(&self) -> &Payload {
+        self.input.0[0].data()
     }
-    RowRanges::of(log, asks.iter().map(first_tensor))
-}
 
-/// Moves rows that are not in the log, and those outside of its longest runs, to its end.
-#[cold]
-fn move_into(log: &Arc<RowLog>, asks: &mut [Ask]) -> Option<()> {
-    let rows: Vec<Option<u32>> = asks
-        .iter()
-        .map(|ask| first_tensor(ask).row_in(log))
-        .collect();
-    for run in runs_to_move(&rows) {
-        for ask in &mut asks[run] {
-            copy_into(log, ask)?;
+    fn move_into(&mut self, mut bufs: SmallVec<[PayloadBuf; 1]>, why: Copied) {
+        for (cell, buf) in self.input.0.iter().zip(&mut bufs) {
+            buf.extend_from_slice(cell.data().as_bytes());
+            copies::record(why, cell.data().len());
         }
+        let cells = bufs.into_iter().map(|buf| Cell::fixed(buf.freeze()));
+        self.input = Input(cells.collect());
     }
-    Some(())
-}
-
-/// Of rows in order, the runs that are not in the log, and all but the longest ones in it.
-fn runs_to_move(rows: &[Option<u32>]) -> Vec<Range<usize>> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    for (at, row) in rows.iter().enumerate() {
-        let before = at.checked_sub(1).and_then(|before| rows[before]);
-        match runs.last_mut() {
-            Some(run) if row.is_some() && before.map(|b| b + 1) == *row => run.end = at + 1,
-            _ => runs.push(at..at + 1),
-        }
-    }
-    let is_in_log = |run: &Range<usize>| rows[run.start].is_some();
-    runs.sort_by_key(|run| (is_in_log(run), run.len()));
-    // One range is for those that are moved.
-    let kept = runs
-        .iter()
-        .filter(|run| is_in_log(run))
-        .count()
-        .min(RANGES_MAX - 1);
-    runs.truncate(runs.len() - kept);
-    runs
-}
-
-/// Copies a query's row to the end of the log.
-fn copy_into(log: &Arc<RowLog>, ask: &mut Ask) -> Option<()> {
-    let mut bufs = log.claim()?.into_bufs();
-    let why = match first_tensor(ask).row_in(log) {
-        Some(_) => Copied::Gathered,
-        None => Copied::FurtherModel,
-    };
-    for (cell, buf) in ask.input.0.iter().zip(&mut bufs) {
-        buf.extend_from_slice(cell.data().as_bytes());
-        copies::record(why, cell.data().len());
-    }
-    let cells = bufs.into_iter().map(|buf| Cell::fixed(buf.freeze()));
-    ask.input = Input(cells.collect());
-    Some(())
-}
-
-fn first_tensor(ask: &Ask) -> &Payload {
-    ask.input.0[0].data()
 }
 
 /// One column an input tensor: each row is copied once.
