@@ -10,7 +10,7 @@ mod applications;
 mod client;
 mod deployments;
 mod models;
-mod parse;
+pub(crate) mod parse;
 mod predict;
 mod render;
 mod status;

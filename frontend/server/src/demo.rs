@@ -18,6 +18,7 @@ use skysail_core::{InputType, Name};
 use skysail_examples::test_split::{self, TestImage};
 use skysail_load::{ClosedLoop, Request};
 
+use crate::cli::parse;
 use crate::config::{Config, Flags};
 use crate::console::usage;
 use crate::frontend::Running;
@@ -40,6 +41,9 @@ pub(crate) struct Args {
     /// Print JSON: a line when ready, a line with the results
     #[arg(long)]
     json: bool,
+    /// Latency objective of the applications
+    #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = parse::duration)]
+    slo: Duration,
     #[command(flatten)]
     flags: Flags,
 }
@@ -70,7 +74,6 @@ const CASES: [Case; 2] = [
 ];
 
 const VERSION: &str = "1";
-const SLO: Duration = Duration::from_millis(20);
 const FEATURES: u32 = 64;
 
 /// Runs the demo. `started` is when the process began.
@@ -80,7 +83,7 @@ pub(crate) fn run(args: &Args, started: Instant) -> Result<ExitCode> {
     if args.json {
         announce(&running, true);
     }
-    register(&running)?;
+    register(&running, args.slo)?;
     wait_for_replicas(&running)?;
     let table = measure(&running, started)?;
     report::show(&table, running.about(), args.json);
@@ -119,7 +122,7 @@ fn configure(args: &Args) -> Result<(Config, Option<tempfile::TempDir>)> {
 }
 
 /// Registers what a data directory that was used before may have already.
-fn register(running: &Running) -> Result<()> {
+fn register(running: &Running, slo: Duration) -> Result<()> {
     let control = &running.shared.control;
     let registry = control.registry();
     let program = std::env::current_exe().context("cannot find this executable")?;
@@ -147,7 +150,7 @@ fn register(running: &Running) -> Result<()> {
                 name: (*application).to_owned(),
                 input_type: InputType::Floats,
                 features: Some(FEATURES),
-                latency_slo_micros: SLO.as_micros() as u64,
+                latency_slo_micros: slo.as_micros() as u64,
                 default_output: "-1".to_owned(),
             })?;
             control.link_models(application, &[(*model).to_owned()])?;

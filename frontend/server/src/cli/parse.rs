@@ -14,7 +14,7 @@ const UNITS: [(&str, f64); 5] = [
 ];
 
 /// A time such as `20ms`, `1.5s`, `500us` or `2min`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong =
         || format!("'{text}' is not a time, expected a number and a unit: 500us, 20ms, 1.5s");
     let (unit, micros) = UNITS

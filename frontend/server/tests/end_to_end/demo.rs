@@ -13,6 +13,9 @@ fn args() -> Vec<&'static str> {
         "demo",
         "--once",
         "--json",
+        // Not a matter of time: other tests keep the cores busy.
+        "--slo",
+        "5s",
         "--query",
         ANY,
         "--management",
