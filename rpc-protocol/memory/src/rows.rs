@@ -158,7 +158,8 @@ impl RowLog {
     /// If the system has no memory or no sealed memory files.
     pub fn create(name: &str, layout: RowLayout, cores: usize) -> io::Result<Arc<RowLog>> {
         let segment_rows = layout.rows.div_ceil(SEGMENTS_MAX);
-        let segments = layout.rows.div_ceil(segment_rows);
+        // Rows that are no whole segment are left out: a run could never end in them.
+        let segments = layout.rows / segment_rows;
         let counters = |count: usize| (0..count).map(|_| AtomicU32::new(0)).collect();
         Ok(Arc::new(RowLog {
             mapping: Mapping::create(name, layout.bytes, Peer::Reads)?,
@@ -245,7 +246,7 @@ impl RowLog {
             while open.next > first && self.refs_of(open.next - 1).load(Ordering::Acquire) == 0 {
                 open.next -= 1;
             }
-            let end = (first + self.segment_rows).min(self.refs.len() as u32);
+            let end = first + self.segment_rows;
             if open.next + rows <= end {
                 let row = open.next;
                 open.next += rows;

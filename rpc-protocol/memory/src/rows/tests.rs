@@ -106,6 +106,17 @@ fn a_run_is_written_as_one() {
 }
 
 #[test]
+fn a_run_that_fits_nowhere_is_refused() {
+    // Segments of 2 rows, and a row beyond the last of them.
+    let log = log(21, &[8]);
+    let held: Vec<_> = (0..20).map_while(|_| write(&log, 7)).collect();
+    assert_eq!(held.len(), 20);
+    assert!(log.claim_run(2).is_none() && log.claim().is_none());
+    drop(held);
+    assert!(log.claim_run(2).is_some());
+}
+
+#[test]
 fn only_a_whole_row_of_this_log_is_a_row() {
     let (log, other) = (log(8, &[16]), log(8, &[16]));
     let payload = row(&log, 1);
