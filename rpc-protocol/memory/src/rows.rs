@@ -13,11 +13,15 @@
 //! ```
 //!
 //! Rows are claimed in the order of an open segment, one a core. A segment is free again when
-//! none of its rows is held; the free one with the least number opens next, which keeps the log
-//! in as few cache lines as the queries need. Rows at the open end that are held by nobody and
-//! were in no batch are claimed again, so a query that is refused or hits the cache leaves no
-//! gap. Rows of an answered batch are not: their lines lie in the cache of the core that
-//! computed, and taking them back costs more than going on (`benches/src/bin/rpc`, "last slot").
+//! none of its rows is held. After a full segment opens the one that follows it, so that a
+//! batch across the two is still one range; if that is not free, the free one with the least
+//! number. The latter opens too when no row waits for its batch that the next one could lie
+//! beside, which keeps the log in fewer cache lines (`benches/src/bin/ranges`).
+//!
+//! Rows at the open end that are held by nobody and were in no batch are claimed again, so a
+//! query that is refused or hits the cache leaves no gap. Rows of an answered batch are not: their
+//! lines lie in the cache of the core that computed, and taking them back costs more than going
+//! on (`benches/src/bin/rpc`, "last slot").
 //!
 //! # Invariants
 //! - A row has one writer until it is frozen, then readers only, then nobody.
@@ -51,7 +55,7 @@ const SEGMENTS_MAX: usize = 16;
 /// In a row's count: it was part of a batch since it was claimed.
 const BATCHED: u32 = 1 << 31;
 
-const _: () = assert!(SEGMENTS_MAX <= u64::BITS as usize);
+const _: () = assert!(SEGMENTS_MAX < u64::BITS as usize);
 
 /// The form of a log, on which both ends agree: the bytes of a row of each tensor, and how many
 /// rows there are.
@@ -147,6 +151,7 @@ pub struct RowLog {
 #[derive(Debug, Default)]
 struct Open {
     segment: Option<u32>,
+    /// The next row; without a segment, where it is wanted.
     next: u32,
 }
 
@@ -234,7 +239,7 @@ impl RowLog {
         }
         loop {
             let Some(segment) = open.segment else {
-                let segment = self.take_segment()?;
+                let segment = self.take_segment(open.next / self.segment_rows)?;
                 *open = Open {
                     segment: Some(segment),
                     next: segment * self.segment_rows,
@@ -247,7 +252,8 @@ impl RowLog {
                 open.next -= 1;
             }
             let end = first + self.segment_rows;
-            if open.next + rows <= end {
+            let is_astray = open.next == first && self.is_astray(segment);
+            if open.next + rows <= end && !is_astray {
                 let row = open.next;
                 open.next += rows;
                 // Relaxed: the rows were free and the segment is ours; whoever is given a
@@ -258,15 +264,35 @@ impl RowLog {
                 return Some(row);
             }
             open.segment = None;
+            open.next = if is_astray { 0 } else { end };
             self.leave_segment(segment);
         }
     }
 
-    fn take_segment(&self) -> Option<u32> {
+    /// Whether no row waits for its batch beside the first one of an open segment, and an
+    /// earlier segment is free.
+    fn is_astray(&self, segment: u32) -> bool {
+        // Relaxed, both: any answer is right, this one is good.
+        let earlier = self.free.load(Ordering::Relaxed) & ((1 << segment) - 1);
+        earlier != 0 && {
+            let before = segment * self.segment_rows - 1;
+            let count = self.refs_of(before).load(Ordering::Relaxed);
+            count == 0 || count & BATCHED != 0
+        }
+    }
+
+    /// Takes `wanted` if it is free, else the free one with the least number.
+    fn take_segment(&self, wanted: u32) -> Option<u32> {
         // Acquire pairs with the release in `leave_segment`.
         let mut free = self.free.load(Ordering::Acquire);
         while free != 0 {
-            let (segment, rest) = (free.trailing_zeros(), free & (free - 1));
+            let is_free = free & (1 << wanted) != 0;
+            let segment = if is_free {
+                wanted
+            } else {
+                free.trailing_zeros()
+            };
+            let rest = free & !(1 << segment);
             let taken =
                 self.free
                     .compare_exchange_weak(free, rest, Ordering::Acquire, Ordering::Acquire);

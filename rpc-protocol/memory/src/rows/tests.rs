@@ -51,6 +51,66 @@ fn a_row_that_nobody_kept_leaves_no_gap() {
     assert_eq!(ranges.ranges(), [RowRange { first: 0, rows: 2 }]);
 }
 
+/// Where rows of a log of 16 segments of 4 rows come to lie.
+fn claim_rows(log: &Arc<RowLog>, count: usize) -> Vec<(u32, Payload)> {
+    let rows = (0..count).map(|_| row(log, 1));
+    rows.map(|row| (row.row_in(log).expect("a row of it"), row))
+        .collect()
+}
+
+fn numbers(rows: &[(u32, Payload)]) -> Vec<u32> {
+    rows.iter().map(|(number, _)| *number).collect()
+}
+
+#[test]
+fn the_segment_that_follows_opens_after_a_full_one() {
+    let log = log(64, &[8]);
+    let mut rows = claim_rows(&log, 6);
+    drop(rows.drain(..4));
+    rows.extend(claim_rows(&log, 3));
+    assert_eq!(numbers(&rows), [4, 5, 6, 7, 8], "not 0, which is free");
+    let last = claim_rows(&log, 55);
+    assert_eq!(last.last().map(|row| row.0), Some(63));
+    drop(rows);
+    assert_eq!(
+        numbers(&claim_rows(&log, 1)),
+        [0],
+        "nothing follows the last"
+    );
+}
+
+#[test]
+fn a_row_with_nothing_beside_it_lies_in_the_first_free_segment() {
+    let log = log(64, &[8]);
+    let rows = claim_rows(&log, 9);
+    drop(rows);
+    assert_eq!(numbers(&claim_rows(&log, 2)), [0, 1]);
+}
+
+#[test]
+fn a_row_beside_a_batch_lies_in_the_first_free_segment() {
+    let log = log(64, &[8]);
+    let mut rows = claim_rows(&log, 8);
+    drop(rows.drain(..4));
+    let batch = RowRanges::of(&log, rows.iter().map(|(_, row)| row)).expect("one range");
+    assert_eq!(
+        numbers(&claim_rows(&log, 1)),
+        [0],
+        "7 is in a batch already"
+    );
+    drop(batch);
+}
+
+#[test]
+fn a_query_that_goes_at_once_does_not_lead_astray() {
+    let log = log(64, &[8]);
+    let mut rows = claim_rows(&log, 8);
+    drop(rows.drain(..4));
+    drop(claim_rows(&log, 1));
+    rows.extend(claim_rows(&log, 1));
+    assert_eq!(numbers(&rows), [4, 5, 6, 7, 8], "7 waits, and 8 beside it");
+}
+
 #[test]
 fn gaps_make_ranges_and_ranges_are_gathered() {
     let log = log(64, &[8]);
