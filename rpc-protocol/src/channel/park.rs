@@ -133,7 +133,7 @@ impl Spinner {
             return;
         };
         waiting.spin = if since.elapsed() <= limit {
-            (2 * waiting.spin).clamp(2 * SPIN_MIN, limit)
+            (2 * waiting.spin).max(2 * SPIN_MIN).min(limit)
         } else {
             (waiting.spin / 2).max(SPIN_MIN)
         };
@@ -176,6 +176,25 @@ impl Waiting {
         self.is_watching = false;
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The limit is what a container asked for: any.
+    #[test]
+    fn any_limit_is_kept() {
+        let spinner = Spinner::default();
+        for limit in [0, 1, 2, 50, 1].map(Duration::from_micros) {
+            for _ in 0..10 {
+                // As late as can be: an entry that comes within the limit.
+                spinner.lock().since = Some(Instant::now() + Duration::from_secs(1));
+                spinner.found(limit);
+                assert!(spinner.lock().spin <= limit);
+            }
         }
     }
 }
