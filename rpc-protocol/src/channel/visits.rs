@@ -21,8 +21,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustix::event::epoll;
+use rustix::event::{EventfdFlags, epoll};
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::pipe::{PipeFlags, pipe_with};
 use skysail_memory::region::{Peer, Region, SharedWords};
 use skysail_memory::ring::{RING_WORDS, Words};
 use skysail_memory::rows::RowLog;
@@ -333,17 +334,8 @@ fn make(socket: &OwnedFd, peer: PeerId, terms: Terms) -> io::Result<Candidate> {
     let lease = lease.ok_or_else(|| io::Error::other("the budget of shared memory is used up"))?;
     let requests = Region::create("skysail-requests", requests, Peer::Reads)?;
     let results = Region::create("skysail-results", results, Peer::Writes)?;
-    let our_bell = rustix::event::eventfd(
-        0,
-        rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
-    )?;
-    // Of a pipe, the writing end's flags are ours alone: nobody can make our writes block.
-    let (their_end, container_bell) = rustix::pipe::pipe_with(
-        rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK,
-    )?;
-    let mut challenge = [0; 8];
-    getrandom::fill(&mut challenge).map_err(io::Error::other)?;
-    let challenge = u64::from_le_bytes(challenge);
+    let (our_bell, their_end, container_bell) = bells()?;
+    let challenge = getrandom::u64().map_err(io::Error::other)?;
     // Relaxed: ordered before the setup message, which the container awaits.
     requests.words(CHALLENGE_WORD, 1).words()[0].store(challenge, Ordering::Relaxed);
     let none = || io::Error::other("no descriptor");
@@ -382,6 +374,15 @@ fn make(socket: &OwnedFd, peer: PeerId, terms: Terms) -> io::Result<Candidate> {
         challenge,
         answer,
     })
+}
+
+/// The front end's bell, and the reading and the writing end of the container's.
+fn bells() -> io::Result<(OwnedFd, OwnedFd, OwnedFd)> {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    let ours = rustix::event::eventfd(0, flags)?;
+    // Of a pipe, the writing end's flags are ours alone: nobody can make our writes block.
+    let (reading, writing) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    Ok((ours, reading, writing))
 }
 
 /// The container says that it is ready: the memory says whether it is the same memory.
