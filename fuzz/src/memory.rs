@@ -35,8 +35,8 @@ pub fn descriptor(data: &[u8]) {
         index += 1;
     }
     let mut consumer = Consumer::new(ring);
-    let mut found = 0;
-    while let Some(entry) = consumer.recv() {
+    let (mut found, mut entry) = (0, [0; ENTRY_WORDS]);
+    while consumer.recv(&mut entry) {
         assert!(
             entry[0] <= u64::from(u32::MAX),
             "the upper half is the ring's"

@@ -137,7 +137,7 @@ fn to_sessions(message: Message) {
     let mut frontend = FrontendSession::new(now, timing);
     let hello = hello(&schema, "");
     frontend
-        .on_message(now, Message::Hello(hello.clone()))
+        .on_message(now, Message::from(hello.clone()))
         .expect("a hello");
     let welcome = frontend.accept(now, &hello, Arc::new(schema), 1, None);
     let (batch, _) = frontend.predict(now, 1, Duration::from_secs(1), Tensors::default());

@@ -14,8 +14,10 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
+use std::thread::LocalKey;
 use std::time::Duration;
 
+use skysail_memory::recycled::{Recycle, Recycled, Spares};
 use smallvec::SmallVec;
 
 pub use decode::DecodeError;
@@ -50,7 +52,7 @@ pub struct BatchId(pub u64);
 #[non_exhaustive]
 pub enum Message {
     /// Container to front end, first of a session.
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// Front end to container: the hello is accepted.
     Welcome(Welcome),
     /// Front end to container: the session is refused, or ends.
@@ -78,6 +80,12 @@ pub enum Message {
         /// Why not, if not.
         detail: String,
     },
+}
+
+impl From<Hello> for Message {
+    fn from(hello: Hello) -> Self {
+        Message::Hello(Box::new(hello))
+    }
 }
 
 impl Message {
@@ -236,7 +244,14 @@ pub struct Part {
 }
 
 /// The parts of one message.
-pub type Parts = SmallVec<[Part; 2]>;
+pub type Parts = Recycled<Part>;
+
+impl Recycle for Part {
+    fn spares() -> &'static LocalKey<Spares<Part>> {
+        thread_local!(static SPARES: Spares<Part> = const { Spares::new() });
+        &SPARES
+    }
+}
 
 /// The tensors of a batch, in the form that suits whoever carries them.
 #[derive(Clone, Debug)]

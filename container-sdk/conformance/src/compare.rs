@@ -29,13 +29,13 @@ pub(crate) fn compare(expected: &Message, found: &Message) -> Result<(), String>
 /// The message without what differs from run to run.
 pub(crate) fn normal(message: Message) -> Message {
     match message {
-        Message::Hello(hello) => Message::Hello(Hello {
+        Message::Hello(hello) => Message::from(Hello {
             sdk: "golden".into(),
             token: Vec::new(),
             pid: 0,
             host: String::new(),
             spin: Duration::ZERO,
-            ..hello
+            ..*hello
         }),
         Message::Reply(reply) => Message::Reply(Reply {
             compute: Duration::ZERO,

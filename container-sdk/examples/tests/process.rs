@@ -88,7 +88,7 @@ impl Frontend {
     async fn hello(&mut self) -> Hello {
         loop {
             if let FrontendEvent::Hello(hello) = self.event().await {
-                return hello;
+                return *hello;
             }
         }
     }

@@ -66,12 +66,17 @@ impl Batch {
     /// Columns that were checked against the inputs of `schema`, each of `rows` rows.
     pub(crate) fn new(rows: usize, schema: Arc<Schema>, columns: Columns) -> Self {
         debug_assert!(columns.iter().all(|column| column.rows() == rows));
-        debug_assert_eq!(columns.len(), schema.inputs.len());
         Batch {
             rows,
             schema,
             columns,
         }
+    }
+
+    /// Columns as for [`Self::new`], in place of those of an earlier batch.
+    pub(crate) fn refill(&mut self, rows: usize, columns: Columns) {
+        debug_assert!(columns.iter().all(|column| column.rows() == rows));
+        (self.rows, self.columns) = (rows, columns);
     }
 
     /// Rows in the batch, at least 1.

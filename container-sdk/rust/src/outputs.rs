@@ -44,6 +44,8 @@ const _: () = assert!(2 * ROW_ERROR_BYTES_MAX <= HEADER_BYTES_MAX);
 #[derive(Debug)]
 pub struct Outputs {
     rows: usize,
+    /// Bytes of a row of all tensors whose rows are all alike.
+    row_bytes: usize,
     schema: Arc<Schema>,
     sinks: SmallVec<[Sink; 1]>,
     room: Option<Room>,
@@ -74,32 +76,44 @@ impl Pushed {
 }
 
 impl Outputs {
-    /// Room for the outputs of `rows` rows: in `room`, as far as that goes.
-    pub(crate) fn new(rows: usize, schema: Arc<Schema>, mut room: Option<Room>) -> Result<Self> {
-        let row_bytes: usize = schema
-            .outputs
-            .iter()
-            .filter_map(TensorSpec::row_bytes)
-            .sum();
+    /// Outputs of no batch yet; see [`Self::begin`].
+    pub(crate) fn new(schema: Arc<Schema>) -> Self {
+        let row_bytes = schema.outputs.iter().filter_map(TensorSpec::row_bytes);
+        Outputs {
+            rows: 0,
+            row_bytes: row_bytes.sum(),
+            schema,
+            sinks: SmallVec::new(),
+            room: None,
+            failed: BTreeMap::new(),
+        }
+    }
+
+    /// Makes room for the outputs of `rows` rows: in `room`, as far as that goes.
+    pub(crate) fn begin(&mut self, rows: usize, room: Option<Room>) -> Result<()> {
+        (self.rows, self.room) = (rows, room);
+        let row_bytes = self.row_bytes;
         let (bytes, limit) = (row_bytes.saturating_mul(rows), OUTPUT_BYTES_MAX);
         if bytes > limit {
             return Err(TensorError::TooLarge { bytes, limit });
         }
-        let sink = |spec: &TensorSpec| match spec.row_bytes() {
-            Some(bytes) => Sink::InPlace(zeros(bytes * rows, room.as_mut())),
-            None => Sink::RowWise(Box::new(Pushed {
-                builder: ColumnBuilder::new(spec, rows),
-                rows: 0,
-            })),
-        };
-        let sinks = schema.outputs.iter().map(sink).collect();
-        Ok(Outputs {
-            rows,
-            schema,
-            sinks,
-            room,
-            failed: BTreeMap::new(),
-        })
+        for spec in &self.schema.outputs {
+            self.sinks.push(match spec.row_bytes() {
+                Some(bytes) => Sink::InPlace(zeros(bytes * rows, self.room.as_mut())),
+                None => Sink::RowWise(Box::new(Pushed {
+                    builder: ColumnBuilder::new(spec, rows),
+                    rows: 0,
+                })),
+            });
+        }
+        Ok(())
+    }
+
+    /// Lets go of what a batch that failed has left.
+    pub(crate) fn clear(&mut self) {
+        self.sinks.clear();
+        self.failed.clear();
+        self.room = None;
     }
 
     /// Rows to answer.
@@ -227,7 +241,7 @@ impl Outputs {
     }
 
     /// The columns, the failed rows, and the room that there was.
-    pub(crate) fn finish(mut self) -> Result<(Columns, Vec<RowError>, Option<Room>)> {
+    pub(crate) fn finish(&mut self) -> Result<(Columns, Vec<RowError>, Option<Room>)> {
         let rows = self.rows;
         if let Some((row, _)) = self
             .failed
@@ -236,17 +250,16 @@ impl Outputs {
         {
             return Err(TensorError::RowRange { row: *row, rows });
         }
-        let sinks = std::mem::take(&mut self.sinks);
-        let specs = self.schema.outputs.iter();
-        let columns: Columns = specs
-            .zip(sinks)
-            .map(|(spec, sink)| finish_column(spec, sink, rows, &self.failed))
-            .collect::<Result<_>>()?;
-        let (bytes, limit) = (columns.iter().map(column_bytes).sum(), OUTPUT_BYTES_MAX);
+        let mut columns = Columns::new();
+        for (spec, sink) in self.schema.outputs.iter().zip(self.sinks.drain(..)) {
+            columns.push(finish_column(spec, sink, rows, &self.failed)?);
+        }
+        let (bytes, limit) = (columns.iter().map(Column::bytes).sum(), OUTPUT_BYTES_MAX);
         if bytes > limit {
             return Err(TensorError::TooLarge { bytes, limit });
         }
-        Ok((columns, row_errors(self.failed), self.room))
+        let failed = std::mem::take(&mut self.failed);
+        Ok((columns, row_errors(failed), self.room.take()))
     }
 
     fn index(&self, key: impl Key) -> Result<usize> {
@@ -316,10 +329,6 @@ fn zeros(bytes: usize, room: Option<&mut Room>) -> PayloadBuf {
         .unwrap_or_else(|| PayloadBuf::with_capacity(bytes));
     buf.extend_with_zeros(bytes);
     buf
-}
-
-fn column_bytes(column: &Column) -> usize {
-    column.parts(0).map(|part| part.payload.len()).sum()
 }
 
 /// The smallest row that `spec` allows.

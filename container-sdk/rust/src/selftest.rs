@@ -142,9 +142,9 @@ fn hello(schema: &Schema, max_batch: usize) -> Hello {
 
 fn hello_round_trip(schema: &Schema, max_batch: usize) -> Result<String, String> {
     let sent = hello(schema, max_batch);
-    let frame = Encoder::default().encode(&Message::Hello(sent.clone()));
+    let frame = Encoder::default().encode(&sent.clone().into());
     match Message::decode(&frame) {
-        Ok(Message::Hello(came)) if came == sent => Ok(format!("{} bytes", frame.bytes())),
+        Ok(Message::Hello(came)) if *came == sent => Ok(format!("{} bytes", frame.bytes())),
         Ok(_) => Err("the hello came back changed".to_owned()),
         Err(error) => Err(error.to_string()),
     }

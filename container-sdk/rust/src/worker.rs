@@ -46,6 +46,9 @@ pub struct Worker<M> {
     ctx: Ctx,
     schema: Arc<Schema>,
     max_batch: usize,
+    /// Both are used again for each batch.
+    batch: Batch,
+    out: Outputs,
 }
 
 /// What a model said to one batch.
@@ -67,11 +70,14 @@ impl<M: Model> Worker<M> {
     pub fn load(ctx: Ctx) -> Result<Self, StartError> {
         let (schema, max_batch) = M::signature().build()?;
         let model = guarded(|| M::load(&ctx)).map_err(StartError::Load)?;
+        let schema = Arc::new(schema);
         Ok(Worker {
             model,
             ctx,
-            schema: Arc::new(schema),
             max_batch,
+            batch: Batch::new(0, schema.clone(), Columns::new()),
+            out: Outputs::new(schema.clone()),
+            schema,
         })
     }
 
@@ -125,15 +131,17 @@ impl<M: Model> Worker<M> {
         (begin, deadline): (Instant, Option<Instant>),
         room: Option<Room>,
     ) -> Result<(Answer, Option<Room>), String> {
-        let batch = Batch::new(rows, Arc::clone(&self.schema), columns);
-        let out = Outputs::new(rows, Arc::clone(&self.schema), room);
-        let mut out = out.map_err(|e| causes(&e))?;
+        self.out.begin(rows, room).map_err(|error| causes(&error))?;
+        self.batch.refill(rows, columns);
         self.ctx.set_deadline(deadline);
-        let said = guarded(|| self.model.predict(&batch, &mut out, &self.ctx));
+        let said = guarded(|| self.model.predict(&self.batch, &mut self.out, &self.ctx));
         let compute = begin.elapsed();
         self.ctx.set_deadline(None);
-        said?;
-        let (columns, row_errors, room) = out.finish().map_err(|error| causes(&error))?;
+        // Its memory may be used again as soon as the batch is answered.
+        self.batch.refill(0, Columns::new());
+        let finished = said.and_then(|()| self.out.finish().map_err(|error| causes(&error)));
+        self.out.clear();
+        let (columns, row_errors, room) = finished?;
         match too_many_errors(&row_errors, rows) {
             Some(error) => Err(error),
             None => {
@@ -182,7 +190,8 @@ pub(crate) fn warm_up_with_zeros<M: Model>(model: &mut M, ctx: &Ctx) -> Result<(
         };
         let columns = schema.inputs.iter().zip(&zeros).map(column).collect();
         let batch = Batch::new(rows, Arc::clone(&schema), columns);
-        let mut out = Outputs::new(rows, Arc::clone(&schema), None)?;
+        let mut out = Outputs::new(Arc::clone(&schema));
+        out.begin(rows, None)?;
         model.predict(&batch, &mut out, ctx)?;
         out.finish()?;
     }

@@ -447,7 +447,7 @@ async fn a_container_of_another_type_is_refused() {
         host: String::new(),
         spin: Duration::ZERO,
     };
-    link.send(&Encoder::default().encode(&Message::Hello(hello)))
+    link.send(&Encoder::default().encode(&hello.into()))
         .expect("listening");
     let wait = tokio::task::spawn_blocking(move || link.recv(Instant::now() + PATIENCE));
     let answer = wait.await.expect("no panic").expect("open").expect("told");

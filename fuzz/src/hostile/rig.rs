@@ -104,7 +104,7 @@ impl Rig {
     pub(super) fn greet(&mut self, schema: &Arc<Schema>) -> PeerId {
         let peer = PeerId(self.next);
         self.next += 1;
-        let hello = Message::Hello(hello(schema, host()));
+        let hello = Message::from(hello(schema, host()));
         self.wire.say(peer, Encoder::default().encode(&hello));
         let known = Peer {
             schema: schema.clone(),

@@ -7,6 +7,7 @@
 //! | [`rows`] | the row log: where the rows of one model's queries lie until they are answered |
 //! | [`region`] | memory of one session: words that both ends see, and bulk bytes of one writer |
 //! | [`ring`] | a queue of descriptors between two processes, and its sleep flag |
+//! | [`recycled`] | lists whose room is used again |
 //! | [`copies`] | how many payload bytes were copied, and why |
 //!
 //! Everything `unsafe` about bytes is in this crate. It knows no tensors, messages or sockets.
@@ -24,6 +25,7 @@ mod mapping;
 pub mod payload;
 #[cfg(not(loom))]
 pub mod pool;
+pub mod recycled;
 #[cfg(not(loom))]
 pub mod region;
 pub mod ring;

@@ -413,6 +413,16 @@ impl Payload {
         })
     }
 
+    /// As [`Self::slice`], of the last one who holds them: one count less is changed.
+    #[must_use]
+    pub fn into_slice(mut self, offset: usize, bytes: usize) -> Option<Payload> {
+        offset.checked_add(bytes).filter(|end| *end <= self.len)?;
+        // SAFETY: the offset is inside of this payload, which was just checked.
+        self.start = unsafe { self.start.add(offset) };
+        self.len = bytes;
+        Some(self)
+    }
+
     pub(crate) fn start(&self) -> NonNull<u8> {
         self.start
     }

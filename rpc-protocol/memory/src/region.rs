@@ -28,7 +28,7 @@ use zerocopy::IntoBytes;
 
 use crate::payload::{ALIGN, Lent, Line, Owner, Payload, PayloadBuf, lines};
 use crate::ring;
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// The size of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +61,16 @@ pub struct Region {
 /// Some words of a region.
 #[derive(Clone, Debug)]
 pub struct SharedWords {
-    mapping: Arc<Mapping>,
-    first: usize,
+    /// What keeps them mapped.
+    _mapping: Arc<Mapping>,
+    start: NonNull<AtomicU64>,
     count: usize,
 }
+
+// SAFETY: words are only accessed as atomics, from wherever.
+unsafe impl Send for SharedWords {}
+// SAFETY: as above.
+unsafe impl Sync for SharedWords {}
 
 /// The bulk bytes of a region, for one use.
 #[derive(Debug)]
@@ -108,11 +114,11 @@ impl Region {
     #[must_use]
     pub fn words(&self, first: usize, count: usize) -> SharedWords {
         assert!(first + count <= self.layout.words, "words of the region");
-        let mapping = self.mapping.clone();
+        let width = size_of::<AtomicU64>();
         SharedWords {
-            mapping,
-            first,
+            start: self.mapping.at(first * width, count * width).cast(),
             count,
+            _mapping: self.mapping.clone(),
         }
     }
 
@@ -128,12 +134,11 @@ impl Region {
 }
 
 impl ring::Words for SharedWords {
+    #[inline]
     fn words(&self) -> &[AtomicU64] {
-        let width = size_of::<AtomicU64>();
-        let start = self.mapping.at(self.first * width, self.count * width);
-        // SAFETY: inside of the mapping, 8-aligned since mappings start on a page, and words
-        // are only accessed as atomics, by every process that maps them.
-        unsafe { std::slice::from_raw_parts(start.cast().as_ptr(), self.count) }
+        // SAFETY: inside of the mapping by `Region::words`, 8-aligned since mappings start on a
+        // page, and words are only accessed as atomics, by every process that maps them.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.count) }
     }
 }
 
@@ -343,8 +348,12 @@ impl Slots {
 
     /// Takes a slot; `None` if there is no such slot, or something still holds it.
     pub fn take(&mut self, index: usize) -> Option<Room> {
-        let slot = self.0.get_mut(index)?;
-        Arc::get_mut(slot)?;
+        let slot = self.0.get(index)?;
+        if Arc::strong_count(slot) > 1 {
+            return None;
+        }
+        // Acquire what the last holder wrote; nobody but this list can make another one.
+        fence(Ordering::Acquire);
         let slot = slot.clone();
         Some(Room { slot, used: 0 })
     }

@@ -103,29 +103,31 @@ impl<W: Words> Consumer<W> {
     }
 
     /// Whether an entry is there.
+    #[inline]
     pub fn is_ready(&self) -> bool {
         let (index, turn) = place(self.next);
         // Acquire: see `recv`, which is called next.
         self.words.words()[index].load(Ordering::Acquire) >> TURN_SHIFT == turn
     }
 
-    /// The next entry, each word read once; the upper half of the first is 0.
-    pub fn recv(&mut self) -> Option<Entry> {
+    /// Takes the next entry into `entry`, each word read once; the upper half of the first is 0.
+    /// False if there is none.
+    #[inline]
+    pub fn recv(&mut self, entry: &mut Entry) -> bool {
         let (index, turn) = place(self.next);
         let words = &self.words.words()[index..index + ENTRY_WORDS];
         // Acquire pairs with the releasing store in `send`.
         let first = words[0].load(Ordering::Acquire);
         if first >> TURN_SHIFT != turn {
-            return None;
+            return false;
         }
-        let mut entry = [0; ENTRY_WORDS];
         entry[0] = first & u64::from(u32::MAX);
         for (value, word) in entry.iter_mut().zip(words).skip(1) {
             // Relaxed: ordered after the load of the first word.
             *value = word.load(Ordering::Relaxed);
         }
         self.next += 1;
-        Some(entry)
+        true
     }
 }
 

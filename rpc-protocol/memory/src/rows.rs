@@ -38,12 +38,15 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::LocalKey;
 
 use smallvec::SmallVec;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::copies::{self, Copied};
 use crate::mapping::{Access, Mapping, Peer};
 use crate::payload::{ALIGN, Lent, Owner, Payload, PayloadBuf};
+use crate::recycled::{Recycle, Recycled, Spares};
 
 pub use assembly::{Placed, assemble};
 
@@ -127,12 +130,20 @@ impl RowLayout {
 }
 
 /// Rows side by side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
 pub struct RowRange {
     /// The first.
     pub first: u32,
     /// How many.
     pub rows: u32,
+}
+
+impl Recycle for RowRange {
+    fn spares() -> &'static LocalKey<Spares<RowRange>> {
+        thread_local!(static SPARES: Spares<RowRange> = const { Spares::new() });
+        &SPARES
+    }
 }
 
 /// The rows of one model's queries.
@@ -451,7 +462,7 @@ impl Payload {
 /// The rows of a batch, held.
 pub struct RowRanges {
     log: Arc<RowLog>,
-    ranges: SmallVec<[RowRange; RANGES_MAX]>,
+    ranges: Recycled<RowRange>,
 }
 
 impl RowRanges {
@@ -463,7 +474,7 @@ impl RowRanges {
     ) -> Option<RowRanges> {
         let mut held = RowRanges {
             log: log.clone(),
-            ranges: SmallVec::new(),
+            ranges: Recycled::new(),
         };
         for payload in payloads {
             let row = payload.row_in(log)?;

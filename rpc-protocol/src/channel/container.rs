@@ -20,8 +20,8 @@ use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketT
 use skysail_memory::copies::{self, Copied};
 use skysail_memory::payload::ALIGN;
 use skysail_memory::region::{Access, BulkView, Region, Room, SharedWords, Slots};
-use skysail_memory::ring::{Consumer, Producer, RING_WORDS, SleepFlag, Words};
-use skysail_memory::rows::RowView;
+use skysail_memory::ring::{Consumer, ENTRY_WORDS, Producer, RING_WORDS, SleepFlag, Words};
+use skysail_memory::rows::{RowRange, RowView};
 use smallvec::SmallVec;
 
 use super::descriptor::{Answer, Content, INLINE_WORDS, Place, Request};
@@ -144,15 +144,14 @@ impl ContainerPath {
 
     /// The next batch and the room for its results, or what is wrong with it.
     pub(super) fn recv(&mut self) -> Option<Result<(Predict, Room), DecodeError>> {
-        let entry = self.requests.recv()?;
-        Some(
-            Request::read(&entry)
-                .ok_or(DecodeError::Descriptor)
-                .and_then(|request| self.take(&request)),
-        )
+        let mut entry = [0; ENTRY_WORDS];
+        self.requests.recv(&mut entry).then(|| {
+            let request = Request::read(&entry).ok_or(DecodeError::Descriptor)?;
+            self.take(&request)
+        })
     }
 
-    fn take(&mut self, request: &Request) -> Result<(Predict, Room), DecodeError> {
+    fn take(&mut self, request: &Request<'_>) -> Result<(Predict, Room), DecodeError> {
         let slot = usize::from(request.slot);
         let room = match request.rows as usize <= self.inline_rows_max {
             // One cache line less: the results go into the descriptor.
@@ -160,26 +159,12 @@ impl ContainerPath {
             false => self.slots.take(slot),
         };
         let room = room.ok_or(DecodeError::Descriptor)?;
-        let columns = match &request.place {
-            Place::Ranges(ranges) => {
-                let log = self.log.as_ref().ok_or(DecodeError::Descriptor)?;
-                let rows: u64 = ranges.iter().map(|range| u64::from(range.rows)).sum();
-                if rows != u64::from(request.rows) {
-                    return Err(DecodeError::Descriptor);
-                }
-                let specs = self.schema.inputs.iter().enumerate();
-                let column = |(index, spec)| {
-                    let data = log.payload(index, ranges).ok_or(DecodeError::Descriptor)?;
-                    Ok(Column::of_rows(spec, rows as usize, data)?)
-                };
-                specs
-                    .map(column)
-                    .collect::<Result<Columns, DecodeError>>()?
-            }
+        let columns = match request.place {
+            Place::Ranges(ranges) => self.rows(request.rows, ranges)?,
             Place::Block {
                 header_bytes,
                 payload_bytes,
-            } => self.block(request, *header_bytes, *payload_bytes)?,
+            } => self.block(request, header_bytes, payload_bytes)?,
         };
         self.in_hand.push((request.batch, request.slot));
         let predict = Predict {
@@ -191,10 +176,25 @@ impl ContainerPath {
         Ok((predict, room))
     }
 
+    /// The tensors of a batch that lies in the row log.
+    fn rows(&self, rows: u32, ranges: &[RowRange]) -> Result<Columns, DecodeError> {
+        let log = self.log.as_ref().ok_or(DecodeError::Descriptor)?;
+        let found: u64 = ranges.iter().map(|range| u64::from(range.rows)).sum();
+        if found != u64::from(rows) {
+            return Err(DecodeError::Descriptor);
+        }
+        let mut columns = Columns::new();
+        for (index, spec) in self.schema.inputs.iter().enumerate() {
+            let data = log.payload(index, ranges).ok_or(DecodeError::Descriptor)?;
+            columns.push(Column::of_rows(spec, rows as usize, data)?);
+        }
+        Ok(columns)
+    }
+
     /// The tensors of a batch that lies in its block.
     fn block(
         &self,
-        request: &Request,
+        request: &Request<'_>,
         header_bytes: usize,
         payload_bytes: usize,
     ) -> Result<Columns, DecodeError> {
@@ -250,8 +250,7 @@ impl ContainerPath {
             compute,
             content,
         };
-        let (entry, words) = answer.words();
-        self.replies.send(&entry[..words]);
+        self.replies.send(answer.write(&mut [0; ENTRY_WORDS]));
         if self.frontend_sleeps.is_set() {
             // It counts; that it is full already is enough of a bell.
             let _ = rustix::io::write(&self.frontend_bell, &1_u64.to_ne_bytes());

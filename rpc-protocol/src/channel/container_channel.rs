@@ -14,9 +14,9 @@ use crate::message::{DecodeError, Encoder, Frame, Message, Offer};
 use crate::tensor::Schema;
 use crate::transport::{Closed, Link, SendError};
 
-/// Batches taken from the ring before the link is looked at again: where batches wait behind
-/// one another, which a cancel may take back, and where none does.
-const LINK_EVERY: (u32, u32) = (8, 64);
+/// A look at the link costs system calls: while batches keep coming through shared memory there
+/// is one in this time.
+const LINK_EVERY: Duration = Duration::from_millis(1);
 /// Looks at the ring between two readings of the clock.
 const LOOKS: u32 = 32;
 
@@ -42,7 +42,7 @@ pub struct ContainerChannel<'a, L> {
     path: Option<ContainerPath>,
     socket_dir: Option<PathBuf>,
     spin: Duration,
-    taken: u32,
+    looked: Instant,
     held: VecDeque<Message>,
 }
 
@@ -57,7 +57,7 @@ impl<'a, L: Link> ContainerChannel<'a, L> {
             encoder: Encoder::default(),
             path: None,
             spin,
-            taken: 0,
+            looked: Instant::now(),
             held: VecDeque::new(),
         }
     }
@@ -114,36 +114,36 @@ impl<'a, L: Link> ContainerChannel<'a, L> {
     }
 
     /// Waits for a message until `until`; a past time only looks. `None` when the time has
-    /// come or a signal interrupted the wait.
+    /// come or a signal interrupted the wait. What time it is, `now`, need not be exact.
     ///
     /// # Errors
     /// If the connection is closed, or what came is no message; what came before is delivered
     /// first.
-    pub fn recv(&mut self, until: Instant) -> Result<Option<Received>, RecvError> {
-        if let Some(received) = self.try_recv(false)? {
-            return Ok(Some(received));
+    pub fn recv(&mut self, now: Instant, until: Instant) -> Result<Option<Received>, RecvError> {
+        if self.path.is_some() {
+            if let Some(received) = self.try_recv(now)? {
+                return Ok(Some(received));
+            }
+            if self.spin_until(until) {
+                return self.next();
+            }
+        } else if let Some(message) = self.held.pop_front() {
+            return Ok(Some((message, None)));
         }
-        if !self.spin_until(until) {
-            self.wait_for_link(until)?;
-        }
+        self.wait_for_link(until)?;
         self.next()
     }
 
-    /// Takes a message that is there already. A look at the link costs system calls, so in
-    /// shared memory's use there is one in a while only, more often if it is asked for.
+    /// Takes a message that is there already, when it is about `now`. The link is looked at
+    /// each time, or where batches come through shared memory, once in [`LINK_EVERY`].
     ///
     /// # Errors
     /// As [`Self::recv`].
-    pub fn try_recv(&mut self, look_at_link: bool) -> Result<Option<Received>, RecvError> {
-        let every = match self.path {
-            Some(_) if look_at_link => LINK_EVERY.0,
-            Some(_) => LINK_EVERY.1,
-            None if look_at_link => 0,
-            None => u32::MAX,
-        };
-        if self.taken >= every {
-            self.taken = 0;
-            let heard = self.link.recv(Instant::now());
+    pub fn try_recv(&mut self, now: Instant) -> Result<Option<Received>, RecvError> {
+        let is_due = now.saturating_duration_since(self.looked) >= LINK_EVERY;
+        if self.path.is_none() || is_due {
+            self.looked = now;
+            let heard = self.link.recv(now);
             self.hold(heard)?;
         }
         self.next()
@@ -155,7 +155,6 @@ impl<'a, L: Link> ContainerChannel<'a, L> {
             && let Some(taken) = path.recv()
         {
             let (predict, room) = taken?;
-            self.taken += 1;
             return Ok(Some((Message::Predict(predict), Some(room))));
         }
         Ok(self.held.pop_front().map(|message| (message, None)))

@@ -19,7 +19,7 @@ use std::time::Duration;
 use skysail_memory::payload::ALIGN;
 use skysail_memory::ring::{ENTRY_WORDS, Entry};
 use skysail_memory::rows::{RANGES_MAX, RowRange};
-use smallvec::SmallVec;
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::message::BatchId;
 
@@ -37,13 +37,15 @@ const INLINE_AT: usize = 3;
 const HEAD_WORDS: usize = 4;
 
 const _: () = assert!(HEAD_WORDS + RANGES_MAX <= ENTRY_WORDS);
+// A word of a range is `first | rows << 32`.
+const _: () = assert!(cfg!(target_endian = "little"));
 const _: () = assert!((INLINE_AT + INLINE_WORDS) * size_of::<u64>() == ALIGN);
 
 /// Where a message's tensors lie.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place<'a> {
     /// Rows of the log.
-    Ranges(SmallVec<[RowRange; RANGES_MAX]>),
+    Ranges(&'a [RowRange]),
     /// A block: the header at its start, the payload frame at the next multiple of 64.
     Block {
         header_bytes: usize,
@@ -52,13 +54,13 @@ pub(super) enum Place {
 }
 
 /// A batch to compute.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Request {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Request<'a> {
     pub(super) batch: BatchId,
     pub(super) slot: u16,
     pub(super) rows: u32,
     pub(super) remaining: Duration,
-    pub(super) place: Place,
+    pub(super) place: Place<'a>,
 }
 
 /// What a reply's slot holds.
@@ -97,11 +99,10 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-impl Request {
-    /// The words of the descriptor, and how many.
-    pub(super) fn words(&self) -> (Entry, usize) {
-        let mut entry = [0; ENTRY_WORDS];
-        let (kind, count, header_bytes) = match &self.place {
+impl<'a> Request<'a> {
+    /// Writes the descriptor into `entry`; returns its words.
+    pub(super) fn write<'e>(&self, entry: &'e mut Entry) -> &'e [u64] {
+        let (kind, count, header_bytes) = match self.place {
             Place::Ranges(ranges) => {
                 let words = entry[HEAD_WORDS..].iter_mut();
                 for (word, range) in words.zip(ranges) {
@@ -113,28 +114,25 @@ impl Request {
                 header_bytes,
                 payload_bytes,
             } => {
-                entry[HEAD_WORDS] = *payload_bytes as u64;
-                (FRAME, 1, *header_bytes as u32)
+                entry[HEAD_WORDS] = payload_bytes as u64;
+                (FRAME, 1, header_bytes as u32)
             }
         };
         entry[0] = kind | (count as u64) << 8 | u64::from(self.slot) << 16;
         entry[1] = self.batch.0;
         entry[2] = micros(self.remaining);
         entry[3] = two(self.rows, header_bytes);
-        (entry, HEAD_WORDS + count)
+        &entry[..HEAD_WORDS + count]
     }
 
     /// The descriptor in `entry`, if it is one.
-    pub(super) fn read(entry: &Entry) -> Option<Request> {
+    pub(super) fn read(entry: &'a Entry) -> Option<Request<'a>> {
         let (kind, count) = (entry[0] & 0xff, (entry[0] >> 8 & 0xff) as usize);
         let (rows, header_bytes) = halves(entry[3]);
         let place = match kind {
             ROWS if (1..=RANGES_MAX).contains(&count) => {
-                let range = |word: &u64| {
-                    let (first, rows) = halves(*word);
-                    RowRange { first, rows }
-                };
-                Place::Ranges(entry[HEAD_WORDS..][..count].iter().map(range).collect())
+                let words = entry[HEAD_WORDS..][..count].as_bytes();
+                Place::Ranges(<[RowRange]>::ref_from_bytes(words).ok()?)
             }
             FRAME => Place::Block {
                 header_bytes: header_bytes as usize,
@@ -153,9 +151,8 @@ impl Request {
 }
 
 impl Answer {
-    /// The words of the descriptor, and how many.
-    pub(super) fn words(&self) -> (Entry, usize) {
-        let mut entry = [0; ENTRY_WORDS];
+    /// Writes the descriptor into `entry`; returns its words.
+    pub(super) fn write<'e>(&self, entry: &'e mut Entry) -> &'e [u64] {
         let (kind, words) = match self.content {
             Content::Rows => (ROWS, INLINE_AT),
             Content::Inline(results) => {
@@ -176,7 +173,7 @@ impl Answer {
         entry[0] = kind;
         entry[1] = self.batch.0;
         entry[2] = two(compute, self.rows);
-        (entry, words)
+        &entry[..words]
     }
 
     /// The descriptor in `entry`, if it is one. Nothing in it is to be believed.
@@ -213,30 +210,28 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn place() -> impl Strategy<Value = Place> {
+    fn ranges() -> impl Strategy<Value = Vec<RowRange>> {
         let range = any::<(u32, u32)>().prop_map(|(first, rows)| RowRange { first, rows });
-        let ranges = prop::collection::vec(range, 1..=RANGES_MAX);
-        prop_oneof![
-            ranges.prop_map(|ranges| Place::Ranges(ranges.into())),
-            any::<(u32, u64)>().prop_map(|(header, payload)| Place::Block {
-                header_bytes: header as usize,
-                payload_bytes: payload as usize,
-            }),
-        ]
+        prop::collection::vec(range, 1..=RANGES_MAX)
     }
 
     proptest! {
         #[test]
         fn requests_come_back_as_they_were(
             (batch, slot, rows, micros) in any::<(u64, u16, u32, u64)>(),
-            place in place(),
+            ranges in ranges(),
+            (header, payload) in any::<(u32, u64)>(),
         ) {
-            let remaining = Duration::from_micros(micros);
-            let request = Request { batch: BatchId(batch), slot, rows, remaining, place };
-            let (entry, count) = request.words();
-            prop_assert!(entry[count..].iter().all(|word| *word == 0));
-            prop_assert!(entry[0] >> 32 == 0, "the upper half is the ring's");
-            prop_assert_eq!(Request::read(&entry), Some(request));
+            let (header_bytes, payload_bytes) = (header as usize, payload as usize);
+            for place in [Place::Ranges(&ranges), Place::Block { header_bytes, payload_bytes }] {
+                let remaining = Duration::from_micros(micros);
+                let request = Request { batch: BatchId(batch), slot, rows, remaining, place };
+                let mut entry = [0; ENTRY_WORDS];
+                let count = request.write(&mut entry).len();
+                prop_assert!(entry[count..].iter().all(|word| *word == 0));
+                prop_assert!(entry[0] >> 32 == 0, "the upper half is the ring's");
+                prop_assert_eq!(Request::read(&entry), Some(request));
+            }
         }
 
         #[test]
@@ -259,7 +254,9 @@ mod tests {
                 compute: Duration::from_micros(5),
                 content,
             };
-            assert_eq!(Answer::read(&answer.words().0), Some(answer));
+            let mut entry = [0; ENTRY_WORDS];
+            answer.write(&mut entry);
+            assert_eq!(Answer::read(&entry), Some(answer));
         }
         assert_eq!(Answer::read(&[4; ENTRY_WORDS]), None);
     }

@@ -12,7 +12,7 @@ use skysail_memory::copies::{self, Copied};
 use skysail_memory::payload::ALIGN;
 use skysail_memory::pool::Pool;
 use skysail_memory::region::{BulkReader, BulkWriter, SharedWords};
-use skysail_memory::ring::{Awaited, Consumer, Producer, SleepFlag};
+use skysail_memory::ring::{Awaited, Consumer, ENTRY_WORDS, Producer, SleepFlag};
 use skysail_memory::rows::{RowLog, RowRanges};
 use smallvec::SmallVec;
 use tokio::io::unix::AsyncFd;
@@ -26,7 +26,7 @@ use crate::message::{
     BatchId, DecodeError, Encoder, Frame, Message, Outcome, Predict, Reply, Tensors,
 };
 use crate::payload::Payload;
-use crate::tensor::{Column, ColumnError, Columns, Schema, TensorSpec};
+use crate::tensor::{Column, Columns, Schema, TensorSpec};
 
 /// A shared path to one container.
 pub(super) struct FrontendPath {
@@ -131,16 +131,23 @@ impl FrontendPath {
             let log = self.log.as_ref();
             log.is_some_and(|log| Arc::ptr_eq(log, ranges.log()))
         };
-        let (place, input) = match predict.tensors {
-            Tensors::Rows(rows) if in_log(&rows.ranges) => {
-                let place = Place::Ranges(rows.ranges.ranges().into());
-                (place, Some(rows.ranges))
-            }
+        let mut block = None;
+        let input = match predict.tensors {
+            Tensors::Rows(rows) if in_log(&rows.ranges) => Some(rows.ranges),
             tensors => {
-                let predict = Predict { tensors, ..predict };
-                (self.write_block(slot, predict)?, None)
+                block = Some(self.write_block(slot, Predict { tensors, ..predict })?);
+                None
             }
         };
+        let ranges = input.as_ref().map_or(&[][..], RowRanges::ranges);
+        let request = Request {
+            batch,
+            slot,
+            rows,
+            remaining,
+            place: block.unwrap_or(Place::Ranges(ranges)),
+        };
+        self.requests.send(request.write(&mut [0; ENTRY_WORDS]));
         self.free_slots.pop();
         self.flights.push(Flight {
             batch,
@@ -148,15 +155,6 @@ impl FrontendPath {
             rows,
             _input: input,
         });
-        let request = Request {
-            batch,
-            slot,
-            rows,
-            remaining,
-            place,
-        };
-        let (entry, words) = request.words();
-        self.requests.send(&entry[..words]);
         if self.container_sleeps.is_set() {
             // A full pipe has rung already; a closed one is heard of elsewhere.
             let _ = rustix::io::write(&self.container_bell, &[1]);
@@ -166,7 +164,7 @@ impl FrontendPath {
 
     /// Copies a batch into the block of its slot.
     #[allow(clippy::result_large_err, reason = "as `send`")]
-    fn write_block(&mut self, slot: u16, predict: Predict) -> Result<Place, Predict> {
+    fn write_block(&mut self, slot: u16, predict: Predict) -> Result<Place<'static>, Predict> {
         let bytes = self.sizes.block_bytes;
         let base = usize::from(slot) * bytes;
         let message = Message::Predict(predict);
@@ -209,10 +207,14 @@ impl FrontendPath {
         if self.faulted {
             return None;
         }
-        let entry = self.replies.recv()?;
-        let reply = Answer::read(&entry)
-            .ok_or(DecodeError::Descriptor)
-            .and_then(|answer| self.take(&answer));
+        let mut entry = [0; ENTRY_WORDS];
+        if !self.replies.recv(&mut entry) {
+            return None;
+        }
+        let reply = match Answer::read(&entry) {
+            Some(answer) => self.take(&answer),
+            None => Err(DecodeError::Descriptor),
+        };
         self.faulted = reply.is_err();
         Some(reply)
     }
@@ -269,7 +271,7 @@ impl FrontendPath {
         if !self.results.read(base, bytes, &mut buf) {
             return Err(DecodeError::Descriptor);
         }
-        self.columns(&buf.freeze(), rows, ALIGN)
+        self.columns(buf.freeze(), rows, ALIGN)
     }
 
     /// The output tensors in a descriptor, which was copied out already.
@@ -284,21 +286,26 @@ impl FrontendPath {
         let mut buf = self.pool.take(size_of_val(results));
         buf.extend_from_slice(results.as_bytes());
         copies::record(Copied::Result, size_of_val(results));
-        self.columns(&buf.freeze(), rows, size_of::<u64>())
+        self.columns(buf.freeze(), rows, size_of::<u64>())
     }
 
     /// The output tensors that lie end to end in `all`, each on a multiple of `align`.
-    fn columns(&self, all: &Payload, rows: usize, align: usize) -> Result<Columns, DecodeError> {
+    fn columns(&self, all: Payload, rows: usize, align: usize) -> Result<Columns, DecodeError> {
+        let mut columns = Columns::new();
         let mut offset = 0;
-        let column = |spec: &TensorSpec| {
+        let mut push = |spec: &TensorSpec, all: Payload| {
             let bytes = spec.row_bytes().unwrap_or(0) * rows;
-            let data = all.slice(offset, bytes).unwrap_or_default();
+            let data = all.into_slice(offset, bytes).unwrap_or_default();
             offset += bytes.next_multiple_of(align);
-            Column::of_rows(spec, rows, data)
+            Column::of_rows(spec, rows, data).map(|column| columns.push(column))
         };
-        let columns: Result<Columns, ColumnError> =
-            self.schema.outputs.iter().map(column).collect();
-        columns.map_err(DecodeError::Column)
+        if let Some((last, others)) = self.schema.outputs.split_last() {
+            for spec in others {
+                push(spec, all.clone())?;
+            }
+            push(last, all)?;
+        }
+        Ok(columns)
     }
 
     /// A header and its payload frame in a slot, copied out once.

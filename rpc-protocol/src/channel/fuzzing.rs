@@ -1,6 +1,6 @@
 //! What of the shared path the fuzz targets decode and count; only they turn it on.
 
-use skysail_memory::ring::Entry;
+use skysail_memory::ring::{ENTRY_WORDS, Entry};
 
 use super::descriptor::{Answer, Request};
 use super::setup::{read_setup, read_visit};
@@ -13,11 +13,14 @@ use super::setup::{read_setup, read_visit};
 pub fn descriptor(entry: &Entry) {
     let request = Request::read(entry);
     if let Some(request) = &request {
-        let written = request.words().0;
+        let mut written = [0; ENTRY_WORDS];
+        request.write(&mut written);
         assert_eq!(Request::read(&written).as_ref(), Some(request));
     }
     if let Some(answer) = Answer::read(entry) {
-        assert_eq!(Answer::read(&answer.words().0), Some(answer));
+        let mut written = [0; ENTRY_WORDS];
+        answer.write(&mut written);
+        assert_eq!(Answer::read(&written), Some(answer));
     }
 }
 

@@ -45,10 +45,10 @@ fn container(
         let mut link = zmq::connect(&endpoint).expect("an endpoint");
         let mut channel = ContainerChannel::new(&mut link, directory.as_deref(), Duration::ZERO);
         let hello = hello(&schema, channel.host());
-        channel.send(Message::Hello(hello), None).expect("open");
+        channel.send(hello.into(), None).expect("open");
         let mut told = String::new();
         loop {
-            let received = match channel.recv(Instant::now() + PATIENCE) {
+            let received = match channel.recv(Instant::now(), Instant::now() + PATIENCE) {
                 Ok(received) => received.expect("something comes"),
                 Err(RecvError::Closed(_)) => return told,
                 Err(error) => return error.to_string(),
@@ -686,7 +686,7 @@ mod hostile {
         async fn visitor(&mut self) -> Visitor {
             let mut link = self.connector.connect().expect("listening");
             let hello = hello(&self.schema, host());
-            let message = Message::Hello(hello.clone());
+            let message = Message::from(hello.clone());
             let frame = crate::message::Encoder::default().encode(&message);
             link.send(&frame).expect("open");
             self.turn().await;

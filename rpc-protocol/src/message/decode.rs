@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use capnp::message::ReaderOptions;
 use skysail_schema::rpc_capnp as wire;
-use smallvec::SmallVec;
 use thiserror::Error;
 
 use super::{
@@ -94,7 +93,7 @@ impl Message {
 fn read(from: wire::message::Reader<'_>, frame: &Frame) -> Result<Message> {
     use wire::message::Which;
     Ok(match from.which()? {
-        Which::Hello(hello) => Message::Hello(read_hello(hello?)?),
+        Which::Hello(hello) => read_hello(hello?)?.into(),
         Which::Welcome(welcome) => {
             let welcome = welcome?;
             Message::Welcome(Welcome {
@@ -218,7 +217,7 @@ fn read_reply(from: wire::reply::Reader<'_>, frame: &Frame) -> Result<Reply> {
 
 fn parts(from: capnp::struct_list::Reader<'_, wire::part::Owned>, frame: &Frame) -> Result<Parts> {
     within("parts", from.len() as usize, PARTS_MAX)?;
-    let mut parts = SmallVec::with_capacity(from.len() as usize);
+    let mut parts = Parts::new();
     for (index, part) in (0..).zip(from.iter()) {
         parts.push(Part {
             tensor: part.get_tensor(),

@@ -78,7 +78,7 @@ impl ContainerSession {
             in_hand: 0,
             batches_done: 0,
         };
-        (session, Message::Hello(hello))
+        (session, hello.into())
     }
 
     /// Takes a message from the front end.

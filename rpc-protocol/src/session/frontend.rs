@@ -65,7 +65,7 @@ struct InFlight {
 #[non_exhaustive]
 pub enum FrontendEvent {
     /// Answer with [`FrontendSession::accept`] or a [`Reject`].
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// A batch came back.
     Reply {
         /// Which.

@@ -227,7 +227,7 @@ fn nothing_but_a_hello_opens_a_session() {
     assert_eq!(error, "heartbeat is not allowed while a hello is awaited");
     let mut pair = Pair::serving(1);
     assert_eq!(
-        pair.violation(Message::Hello(hello(1))),
+        pair.violation(hello(1).into()),
         "hello is not allowed while serving"
     );
 }

@@ -23,8 +23,10 @@ use super::cell::check_bool;
 use super::{Cell, DataType, Dims, Element, Schema, TensorSpec};
 use crate::message::{Part, PartKind};
 use crate::payload::{Payload, PayloadBuf};
+use skysail_memory::recycled::{Recycle, Recycled, Spares};
 use skysail_memory::rows::RowRanges;
 use std::sync::Arc;
+use std::thread::LocalKey;
 
 /// Why bytes are not rows of a tensor.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -75,7 +77,7 @@ pub enum ColumnError {
 }
 
 /// The tensors of a batch, in the order of the schema.
-pub type Columns = SmallVec<[Column; 1]>;
+pub type Columns = Recycled<Column>;
 
 /// The rows of a batch in a row log, and what they are rows of.
 #[derive(Clone, Debug)]
@@ -92,12 +94,10 @@ impl Rows {
     pub fn into_columns(self) -> Columns {
         let rows = self.ranges.rows();
         let payloads = self.ranges.into_payloads();
-        let column = |(spec, data): (&TensorSpec, Payload)| Column::unchecked(spec, rows, data);
-        self.schema
-            .inputs
-            .iter()
-            .zip(payloads)
-            .map(column)
+        let specs = self.schema.inputs.iter();
+        let columns = specs.zip(payloads);
+        columns
+            .map(|(spec, data)| Column::unchecked(spec, rows, data))
             .collect()
     }
 }
@@ -109,8 +109,29 @@ pub struct Column {
     dims: Dims,
     rows: usize,
     data: Payload,
+    /// Where rows may differ.
+    sides: Option<Box<Sides>>,
+}
+
+/// What says where rows of different sizes begin.
+#[derive(Clone, Debug, Default)]
+struct Sides {
     offsets: Option<Payload>,
     shapes: Option<Payload>,
+}
+
+impl Sides {
+    fn boxed(offsets: Option<Payload>, shapes: Option<Payload>) -> Option<Box<Sides>> {
+        let is_any = offsets.is_some() || shapes.is_some();
+        is_any.then(|| Box::new(Sides { offsets, shapes }))
+    }
+}
+
+impl Recycle for Column {
+    fn spares() -> &'static LocalKey<Spares<Column>> {
+        thread_local!(static SPARES: Spares<Column> = const { Spares::new() });
+        &SPARES
+    }
 }
 
 /// Which parts besides the data a tensor has.
@@ -149,9 +170,16 @@ impl Column {
             dims: spec.dims.clone(),
             rows,
             data,
-            offsets: None,
-            shapes: None,
+            sides: None,
         }
+    }
+
+    fn offsets(&self) -> Option<&Payload> {
+        self.sides.as_ref()?.offsets.as_ref()
+    }
+
+    fn shapes(&self) -> Option<&Payload> {
+        self.sides.as_ref()?.shapes.as_ref()
     }
 
     /// Rows in the batch.
@@ -169,7 +197,7 @@ impl Column {
     /// Whether the data alone tells all: rows are all alike, of a fixed width.
     #[must_use]
     pub fn is_of_fixed_rows(&self) -> bool {
-        self.offsets.is_none() && self.shapes.is_none() && self.datatype.width().is_some()
+        self.sides.is_none() && self.datatype.width().is_some()
     }
 
     /// Dimensions of a row, -1 where rows may differ.
@@ -182,6 +210,13 @@ impl Column {
     #[must_use]
     pub fn data(&self) -> &Payload {
         &self.data
+    }
+
+    /// Bytes of all parts.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let sides = self.offsets().into_iter().chain(self.shapes());
+        self.data.len() + sides.map(Payload::len).sum::<usize>()
     }
 
     /// All elements of all rows in place, or `None` if they are of another type.
@@ -240,27 +275,24 @@ impl Column {
             payload: payload.clone(),
         };
         let offsets = self
-            .offsets
-            .as_ref()
+            .offsets()
             .map(|o| side(PartKind::Offsets, DataType::Uint64, 8, o));
         let shapes = self
-            .shapes
-            .as_ref()
+            .shapes()
             .map(|s| side(PartKind::Shapes, DataType::Uint32, 4, s));
         std::iter::once(data).chain(offsets).chain(shapes)
     }
 
     fn string_offsets(&self) -> &[u64] {
         let strings = self.datatype.width().is_none();
-        self.offsets
-            .as_ref()
+        self.offsets()
             .filter(|_| strings)
             .and_then(Payload::as_slice)
             .unwrap_or(&[])
     }
 
     fn row_bytes(&self, row: usize, width: usize) -> std::ops::Range<usize> {
-        match self.offsets.as_ref().and_then(Payload::as_slice::<u64>) {
+        match self.offsets().and_then(Payload::as_slice::<u64>) {
             Some(offsets) => offsets[row] as usize * width..offsets[row + 1] as usize * width,
             None => {
                 let bytes = self.data.len() / self.rows.max(1);
@@ -305,7 +337,7 @@ impl Column {
         if count == 0 {
             return SmallVec::new();
         }
-        if let Some(shapes) = self.shapes.as_ref().and_then(Payload::as_slice::<u32>) {
+        if let Some(shapes) = self.shapes().and_then(Payload::as_slice::<u32>) {
             return shapes[row * count..(row + 1) * count].into();
         }
         let fixed: i64 = self.dims.iter().filter(|dim| **dim > 0).product();
@@ -416,8 +448,7 @@ impl Column {
             tensor: spec.name.clone(),
         };
         let offsets: &[u64] = self
-            .offsets
-            .as_ref()
+            .offsets()
             .and_then(Payload::as_slice)
             .ok_or_else(wrong)?;
         let right = offsets.len().checked_sub(1) == Some(count)
@@ -433,7 +464,7 @@ impl Column {
         spec: &TensorSpec,
         fixed: usize,
     ) -> Result<Option<Vec<usize>>, ColumnError> {
-        let Some(payload) = &self.shapes else {
+        let Some(payload) = self.shapes() else {
             return Ok(None);
         };
         let wrong = || ColumnError::Shape {
@@ -482,13 +513,11 @@ pub fn columns_from_parts(
         };
         let (offsets, shapes) = parts_of(spec);
         let data = one_part(of_tensor(), spec, rows, PartKind::Data, true)?.unwrap_or_default();
+        let offsets = one_part(of_tensor(), spec, rows, PartKind::Offsets, offsets)?;
+        let shapes = one_part(of_tensor(), spec, rows, PartKind::Shapes, shapes)?;
         let column = Column {
-            datatype: spec.datatype,
-            dims: spec.dims.clone(),
-            rows,
-            data,
-            offsets: one_part(of_tensor(), spec, rows, PartKind::Offsets, offsets)?,
-            shapes: one_part(of_tensor(), spec, rows, PartKind::Shapes, shapes)?,
+            sides: Sides::boxed(offsets, shapes),
+            ..Column::unchecked(spec, rows, data)
         };
         column.check(spec).map(|()| column)
     };
@@ -568,16 +597,8 @@ impl ColumnBuilder {
             offsets.push(0_u64);
             offsets
         });
-        let column = Column {
-            datatype: spec.datatype,
-            dims: spec.dims.clone(),
-            rows: 0,
-            data: Payload::default(),
-            offsets: None,
-            shapes: None,
-        };
         ColumnBuilder {
-            column,
+            column: Column::unchecked(spec, 0, Payload::default()),
             data,
             offsets,
             shapes: shapes.then(PayloadBuf::default),
@@ -608,8 +629,8 @@ impl ColumnBuilder {
     #[must_use]
     pub fn finish(mut self) -> Column {
         self.column.data = self.data.freeze();
-        self.column.offsets = self.offsets.map(PayloadBuf::freeze);
-        self.column.shapes = self.shapes.map(PayloadBuf::freeze);
+        let offsets = self.offsets.map(PayloadBuf::freeze);
+        self.column.sides = Sides::boxed(offsets, self.shapes.map(PayloadBuf::freeze));
         self.column
     }
 }

@@ -11,7 +11,9 @@ fn outputs(rows: usize) -> Outputs {
         .output("v", "f64[-1,2]")
         .output("s", "string");
     let (schema, _) = signature.build().expect("valid");
-    Outputs::new(rows, Arc::new(schema), None).expect("small")
+    let mut out = Outputs::new(Arc::new(schema));
+    out.begin(rows, None).expect("small");
+    out
 }
 
 fn error<T: std::fmt::Debug>(result: Result<T>) -> String {
@@ -141,7 +143,7 @@ fn refuses_more_bytes_than_a_message_before_it_allocates_them() {
         .input("x", "f32")
         .output("y", "f32[1000000]");
     let (schema, _) = signature.build().expect("valid");
-    let wrong = Outputs::new(1000, Arc::new(schema), None).map(drop);
+    let wrong = Outputs::new(Arc::new(schema)).begin(1000, None);
     assert_eq!(
         error(wrong),
         "the outputs have 4000000000 bytes, at most 67043328 allowed"

@@ -28,7 +28,8 @@ pub(super) struct Conversation<'a, M, L> {
     session: ContainerSession,
     hello: Option<Message>,
     jobs: VecDeque<(Job, Option<Room>)>,
-    taken_at: Instant,
+    /// The last reading of the clock.
+    clock: Instant,
     welcomed: Option<Instant>,
     replied: Option<Instant>,
     leaving: Option<Instant>,
@@ -48,7 +49,7 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
             session,
             hello: Some(hello),
             jobs: VecDeque::new(),
-            taken_at: Instant::now(),
+            clock: Instant::now(),
             welcomed: None,
             replied: None,
             leaving: None,
@@ -101,16 +102,15 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
     /// What has come; waits only if nothing is in hand.
     fn receive(&mut self) -> Result<Option<Received>> {
         if self.jobs.is_empty() {
-            return Ok(self.channel.recv(self.wait_until())?);
+            return Ok(self.channel.recv(self.clock, self.wait_until())?);
         }
-        // A cancel matters to a batch that waits behind another.
-        let look_at_link = self.jobs.len() > 1 || !self.channel.is_shared();
-        Ok(self.channel.try_recv(look_at_link)?)
+        Ok(self.channel.try_recv(self.clock)?)
     }
 
     /// Takes a message; an end if it was the last of the session.
     fn on_message(&mut self, (message, room): Received) -> Result<Option<SessionEnd>> {
         let now = Instant::now();
+        self.clock = now;
         match self.session.on_message(now, message)? {
             ContainerEvent::Welcome(welcome) => {
                 self.welcomed = Some(now);
@@ -123,7 +123,6 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
             }
             ContainerEvent::Rejected(reject) => return Ok(Some(SessionEnd::Rejected(reject))),
             ContainerEvent::Job(job) => {
-                self.taken_at = now;
                 self.jobs.push_back((job, room));
             }
             ContainerEvent::Cancel(batch) => self.cancel(batch)?,
@@ -139,11 +138,8 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
 
     /// Computes a batch, unless nobody waits for it any longer.
     fn answer(&mut self, mut job: Job, room: Option<Room>) -> Result<()> {
-        // The one batch in hand came just now.
-        let begin = match self.jobs.is_empty() {
-            true => self.taken_at,
-            false => Instant::now(),
-        };
+        // It came just now, or its predecessor ended just now.
+        let begin = self.clock;
         if begin >= job.deadline {
             let error = "the deadline passed before the batch began".to_owned();
             return self.reply_without(job.batch, Outcome::Failed { error }, Duration::ZERO);
@@ -156,6 +152,7 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
         {
             Ok((answer, room)) => {
                 let (now, errors) = (begin + answer.compute, answer.row_errors);
+                self.clock = now;
                 let reply = self
                     .session
                     .reply(now, &job, answer.columns, errors, answer.compute);
@@ -185,6 +182,7 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
 
     fn reply_without(&mut self, batch: BatchId, outcome: Outcome, took: Duration) -> Result<()> {
         let now = Instant::now();
+        self.clock = now;
         let reply = self.session.reply_without(now, batch, outcome, took);
         self.replied = Some(now);
         self.send(reply)

@@ -133,7 +133,7 @@ impl Frontend {
         self.session = session();
         loop {
             if let Some(FrontendEvent::Hello(hello)) = self.take() {
-                return hello;
+                return *hello;
             }
         }
     }

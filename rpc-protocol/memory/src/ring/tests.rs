@@ -39,20 +39,18 @@ mod interleavings {
             });
             let mut consumer = Consumer::new(Shared(ring));
             let mine = SleepFlag::new(Shared(flag));
+            let mut entry = [0; ENTRY_WORDS];
             for number in 1..=2 {
-                let entry = loop {
-                    if let Some(entry) = consumer.recv() {
-                        break entry;
-                    }
+                while !consumer.recv(&mut entry) {
                     mine.arm();
                     if !consumer.is_ready() {
                         bell.wait();
                     }
                     mine.disarm();
-                };
+                }
                 assert_eq!((entry[0], entry[1]), (number, 10 * number));
             }
-            assert!(consumer.recv().is_none());
+            assert!(!consumer.recv(&mut entry));
             sender.join().expect("no panic");
         });
     }
@@ -74,6 +72,7 @@ mod sequences {
             let (mut producer, mut consumer) =
                 (Producer::new(Shared(ring.clone())), Consumer::new(Shared(ring)));
             let (mut oracle, mut sent) = (VecDeque::new(), 0_u64);
+            let mut entry = [0; ENTRY_WORDS];
             for push in steps {
                 if push && oracle.len() < ENTRIES {
                     let length = 1 + sent as usize % ENTRY_WORDS;
@@ -83,11 +82,10 @@ mod sequences {
                     sent += 1;
                 } else {
                     prop_assert_eq!(consumer.is_ready(), !oracle.is_empty());
-                    let found = consumer.recv();
                     let expected = oracle.pop_front();
-                    prop_assert_eq!(found.is_some(), expected.is_some());
-                    if let (Some(found), Some(expected)) = (found, expected) {
-                        prop_assert_eq!(&found[..expected.len()], &expected[..]);
+                    prop_assert_eq!(consumer.recv(&mut entry), expected.is_some());
+                    if let Some(expected) = expected {
+                        prop_assert_eq!(&entry[..expected.len()], &expected[..]);
                     }
                 }
             }
