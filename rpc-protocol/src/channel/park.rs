@@ -28,7 +28,7 @@ const SLICE: Duration = Duration::from_micros(10);
 /// The least that a spin shrinks to.
 const SPIN_MIN: Duration = Duration::from_micros(1);
 /// Looks between two readings of the clock.
-const LOOKS: u32 = 16;
+const LOOKS: u32 = 32;
 
 thread_local! {
     static PARK: RefCell<Park> = const { RefCell::new(Park { hooked: false, spinners: Vec::new() }) };
@@ -92,24 +92,19 @@ impl Spinner {
     pub(super) fn watch<'a>(
         &self,
         waker: &Waker,
-        peers: &[PeerId],
-        path: impl Fn(PeerId) -> &'a FrontendPath,
+        peers: impl Iterator<Item = (PeerId, &'a FrontendPath)> + Clone,
     ) {
         let mut waiting = self.lock();
         let known = waiting.places.iter().map(|awaits| awaits.peer);
-        if known.eq(peers.iter().copied()) {
-            for awaits in &mut waiting.places {
-                path(awaits.peer).follow(&mut awaits.place);
+        if known.eq(peers.clone().map(|(peer, _)| peer)) {
+            for (awaits, (_, path)) in waiting.places.iter_mut().zip(peers) {
+                path.follow(&mut awaits.place);
             }
         } else {
             waiting.places.clear();
-            waiting.places.extend(peers.iter().map(|peer| {
-                let (place, flag) = path(*peer).awaited();
-                Awaits {
-                    peer: *peer,
-                    place,
-                    flag,
-                }
+            waiting.places.extend(peers.map(|(peer, path)| {
+                let (place, flag) = path.awaited();
+                Awaits { peer, place, flag }
             }));
         }
         waiting.is_watching = true;
@@ -144,24 +139,22 @@ impl Spinner {
         if !waiting.is_watching {
             return;
         }
+        // What comes at once costs no reading of the clock.
+        if !waiting.spin.is_zero() && waiting.look() {
+            return waiting.wake();
+        }
         let begin = Instant::now();
         let since = *waiting.since.get_or_insert(begin);
-        let spin = waiting.spin;
-        let ready = |waiting: &Waiting| waiting.places.iter().any(|awaits| awaits.place.is_ready());
-        while since.elapsed() < spin {
-            for _ in 0..LOOKS {
-                if ready(&waiting) {
-                    return waiting.wake();
-                }
-                std::hint::spin_loop();
-            }
-            if begin.elapsed() >= SLICE {
+        let mut now = begin;
+        while now.saturating_duration_since(since) < waiting.spin {
+            if now.saturating_duration_since(begin) >= SLICE || waiting.look() {
                 return waiting.wake();
             }
+            now = Instant::now();
         }
         waiting.places.iter().for_each(|awaits| awaits.flag.arm());
         waiting.is_watching = false;
-        if ready(&waiting) {
+        if waiting.is_ready() {
             waiting.wake();
         }
     }
@@ -172,6 +165,21 @@ impl Spinner {
 }
 
 impl Waiting {
+    fn is_ready(&self) -> bool {
+        self.places.iter().any(|awaits| awaits.place.is_ready())
+    }
+
+    /// Looks for a while; whether an entry came.
+    fn look(&self) -> bool {
+        (0..LOOKS).any(|_| {
+            let is_ready = self.is_ready();
+            if !is_ready {
+                std::hint::spin_loop();
+            }
+            is_ready
+        })
+    }
+
     fn wake(&mut self) {
         self.is_watching = false;
         if let Some(waker) = &self.waker {

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rapidhash::RapidHashMap;
+use slab::Slab;
 
 use super::Heard;
 use super::frontend::FrontendPath;
@@ -24,8 +25,11 @@ const LINGERING_MAX: usize = 64;
 /// All shared paths.
 #[derive(Default)]
 pub(super) struct Rings {
-    paths: RapidHashMap<PeerId, Box<FrontendPath>>,
-    busy: Vec<PeerId>,
+    paths: Slab<(PeerId, Box<FrontendPath>)>,
+    /// Where each peer's path is.
+    places: RapidHashMap<PeerId, usize>,
+    /// Places of paths.
+    busy: Vec<usize>,
     lingering: BTreeMap<PeerId, Box<FrontendPath>>,
     spinner: Option<Arc<Spinner>>,
 }
@@ -33,7 +37,8 @@ pub(super) struct Rings {
 impl Rings {
     /// A container has mapped its memory.
     pub(super) fn add(&mut self, peer: PeerId, path: Box<FrontendPath>) {
-        self.paths.insert(peer, path);
+        let place = self.paths.insert((peer, path));
+        self.places.insert(peer, place);
     }
 
     /// Whether no peer has a path.
@@ -45,13 +50,14 @@ impl Rings {
     /// Sends a batch, or gives it back if there is no path, or it does not fit.
     #[allow(clippy::result_large_err, reason = "as `FrontendPath::send`")]
     pub(super) fn send(&mut self, peer: PeerId, predict: Predict) -> Result<(), Predict> {
-        let Some(path) = self.paths.get_mut(&peer) else {
+        let Some(place) = self.places.get(&peer).copied() else {
             return Err(predict);
         };
+        let (_, path) = &mut self.paths[place];
         let was_busy = path.is_busy();
         path.send(predict)?;
         if !was_busy {
-            self.busy.push(peer);
+            self.busy.push(place);
         }
         Ok(())
     }
@@ -59,47 +65,45 @@ impl Rings {
     /// The next reply of any peer.
     pub(super) fn recv(&mut self) -> Option<Heard> {
         for index in 0..self.busy.len() {
-            let peer = self.busy[index];
-            let Some(path) = self.paths.get_mut(&peer) else {
-                continue;
-            };
+            let place = self.busy[index];
+            let (peer, path) = &mut self.paths[place];
             path.disarm();
             let Some(reply) = path.recv() else { continue };
             if let Some(spinner) = &self.spinner {
                 spinner.found(path.spin());
             }
+            let heard = heard(*peer, reply.map(Message::Reply));
             // The next look begins with another peer.
             self.busy.rotate_left(index + 1);
-            self.settle(peer);
-            return Some(heard(peer, reply.map(Message::Reply)));
+            self.settle(place);
+            return Some(heard);
         }
         None
     }
 
     /// All replies that `peer` has sent so far.
     pub(super) fn drain(&mut self, peer: PeerId, into: &mut VecDeque<Heard>) {
-        let Some(path) = self.paths.get_mut(&peer) else {
+        let Some(place) = self.places.get(&peer).copied() else {
             return;
         };
-        while let Some(reply) = path.recv() {
+        while let Some(reply) = self.paths[place].1.recv() {
             into.push_back(heard(peer, reply.map(Message::Reply)));
         }
-        self.settle(peer);
+        self.settle(place);
     }
 
     /// A batch was answered by the transport.
     pub(super) fn answered_elsewhere(&mut self, peer: PeerId, batch: BatchId) {
-        if let Some(path) = self.paths.get_mut(&peer) {
-            path.finish(batch);
-            self.settle(peer);
+        if let Some(place) = self.places.get(&peer).copied() {
+            self.paths[place].1.finish(batch);
+            self.settle(place);
         }
     }
 
     /// The front end has done with `peer`, which may still read. Says whose hang-up need not
     /// be awaited.
     pub(super) fn forget(&mut self, peer: PeerId) -> Option<PeerId> {
-        self.put_aside(peer);
-        match self.paths.remove(&peer) {
+        match self.take(peer) {
             Some(path) if path.is_busy() => self.lingering.insert(peer, path),
             _ => return Some(peer),
         };
@@ -112,8 +116,7 @@ impl Rings {
     /// `peer` has hung up; says whether it was in use.
     pub(super) fn hung_up(&mut self, peer: PeerId) -> bool {
         self.lingering.remove(&peer);
-        self.put_aside(peer);
-        self.paths.remove(&peer).is_some()
+        self.take(peer).is_some()
     }
 
     /// Whether a reply of any peer is there; if not, the task is woken by the park hook, or
@@ -125,12 +128,11 @@ impl Rings {
         if self.is_ready() {
             return Poll::Ready(());
         }
-        let spin = self.busy().map(|path| path.spin()).max();
+        let spin = self.busy().map(|(_, path)| path.spin()).max();
         if park::is_hooked() && spin > Some(Duration::ZERO) {
             let spinner = self.spinner.get_or_insert_with(Spinner::register).clone();
             self.for_each_busy(FrontendPath::may_be_armed);
-            let paths = &self.paths;
-            spinner.watch(context.waker(), &self.busy, |peer| &paths[&peer]);
+            spinner.watch(context.waker(), self.busy());
             return Poll::Pending;
         }
         self.for_each_busy(FrontendPath::arm);
@@ -142,13 +144,15 @@ impl Rings {
 
     /// Panics if an invariant does not hold; tests call it after every step.
     pub(super) fn check_invariants(&self) {
-        for (peer, path) in &self.paths {
+        assert_eq!(self.places.len(), self.paths.len(), "a place for each");
+        for (place, (peer, path)) in &self.paths {
             path.check_invariants();
-            let named = self.busy.iter().filter(|busy| *busy == peer).count();
+            assert_eq!(self.places.get(peer), Some(&place), "it is where it is sought");
+            let named = self.busy.iter().filter(|busy| **busy == place).count();
             assert_eq!(named, usize::from(path.is_busy()), "the busy are named");
             assert!(!self.lingering.contains_key(peer), "in use, or done with");
         }
-        let known = |peer: &PeerId| self.paths.contains_key(peer);
+        let known = |place: &usize| self.paths.contains(*place);
         assert!(self.busy.iter().all(known), "the busy have paths");
         assert!(self.lingering.len() <= LINGERING_MAX);
         for path in self.lingering.values() {
@@ -165,41 +169,42 @@ impl Rings {
 
     /// Whether a reply of any peer is there.
     pub(super) fn is_ready(&self) -> bool {
-        self.busy().any(|path| path.is_ready())
+        self.busy().any(|(_, path)| path.is_ready())
     }
 
     /// Has every peer's bell wake the task; rings of before are forgotten, so look at the
     /// rings afterwards.
     pub(super) fn hear_bells(&self, context: &mut Context<'_>) {
-        for path in self.paths.values() {
+        for (_, (_, path)) in &self.paths {
             while path.poll_bell(context).is_ready() {}
         }
     }
 
-    fn busy(&self) -> impl Iterator<Item = &FrontendPath> {
-        let paths = self.busy.iter().filter_map(|peer| self.paths.get(peer));
-        paths.map(|path| &**path)
+    fn busy(&self) -> impl Iterator<Item = (PeerId, &FrontendPath)> + Clone {
+        let paths = self.busy.iter().map(|place| &self.paths[*place]);
+        paths.map(|(peer, path)| (*peer, &**path))
     }
 
     fn for_each_busy(&mut self, mut change: impl FnMut(&mut FrontendPath)) {
-        for peer in &self.busy {
-            self.paths.entry(*peer).and_modify(|path| change(path));
+        for place in &self.busy {
+            change(&mut self.paths[*place].1);
         }
     }
 
-    /// Nothing more is awaited of `peer`.
-    fn put_aside(&mut self, peer: PeerId) {
-        self.busy.retain(|busy| *busy != peer);
+    /// Nothing more is awaited of `peer`: its path, if it had one.
+    fn take(&mut self, peer: PeerId) -> Option<Box<FrontendPath>> {
+        let place = self.places.remove(&peer)?;
+        self.busy.retain(|busy| *busy != place);
         if let Some(spinner) = &self.spinner {
             spinner.forget(peer);
         }
+        Some(self.paths.remove(place).1)
     }
 
-    /// Takes note of whether `peer` still has batches.
-    fn settle(&mut self, peer: PeerId) {
-        let busy = self.paths.get(&peer).is_some_and(|path| path.is_busy());
-        if !busy {
-            self.busy.retain(|other| *other != peer);
+    /// Takes note of whether the peer at `place` still has batches.
+    fn settle(&mut self, place: usize) {
+        if !self.paths[place].1.is_busy() {
+            self.busy.retain(|other| *other != place);
         }
     }
 }

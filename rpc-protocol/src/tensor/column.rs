@@ -167,7 +167,7 @@ impl Column {
     fn unchecked(spec: &TensorSpec, rows: usize, data: Payload) -> Column {
         Column {
             datatype: spec.datatype,
-            dims: spec.dims.clone(),
+            dims: SmallVec::from_slice(&spec.dims),
             rows,
             data,
             sides: None,

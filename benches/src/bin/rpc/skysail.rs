@@ -300,13 +300,12 @@ impl Session {
             .log
             .claim_run(rows)
             .context("the row log is full")?;
-        source.write(run.rows_mut(0), ticket);
-        let tensors = Rows {
-            schema: self.schema.clone(),
-            ranges: run.freeze(),
-        };
+        // Before the rows are written: counting waits for every write that is still on its way.
+        let schema = self.schema.clone();
         let (now, rows) = (Instant::now(), u32::try_from(rows)?);
-        let tensors = Tensors::Rows(tensors);
+        source.write(run.rows_mut(0), ticket);
+        let ranges = run.freeze();
+        let tensors = Tensors::Rows(Rows { schema, ranges });
         let (batch, predict) = self.session.predict(now, rows, LONG, tensors);
         self.channel.send(self.container, predict)?;
         self.pending.push_back((batch, ticket));
