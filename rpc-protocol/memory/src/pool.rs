@@ -8,7 +8,7 @@
 //!   all of them taken, comes from the heap.
 //!
 //! # Cost
-//! `take`: one compare-and-swap where blocks come back in the order in which they were taken;
+//! `take`: one atomic operation where blocks come back in the order in which they were taken;
 //! no allocation once there are as many blocks as are ever held at a time.
 
 use std::ptr::NonNull;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 use crate::payload::{ALIGN, Lent, Line, Owner, PayloadBuf, lines};
+use crate::sync::{Ordering, fence};
 
 /// Blocks of a pool: the batches of one session that are answered but not yet encoded.
 pub const BLOCKS_MAX: usize = 64;
@@ -28,8 +29,32 @@ const LOOKS_MAX: usize = 8;
 /// A pool of blocks for one thread; what it gives out goes anywhere.
 #[derive(Default)]
 pub struct Pool {
-    blocks: Vec<Arc<Vec<Line>>>,
+    blocks: Vec<Arc<Block>>,
     next: usize,
+}
+
+/// Memory that is only accessed through what was lent of it.
+struct Block {
+    start: NonNull<u8>,
+    bytes: usize,
+    _memory: Vec<Line>,
+}
+
+// SAFETY: a block is only where memory lies; who may access it is up to `lend`.
+unsafe impl Send for Block {}
+// SAFETY: as above.
+unsafe impl Sync for Block {}
+
+impl Block {
+    fn new(bytes: usize) -> Arc<Block> {
+        let mut memory = lines(bytes.div_ceil(ALIGN));
+        let room = memory.as_mut_slice().as_mut_bytes();
+        Arc::new(Block {
+            bytes: room.len(),
+            start: NonNull::from(room).cast(),
+            _memory: memory,
+        })
+    }
 }
 
 impl Pool {
@@ -51,24 +76,27 @@ impl Pool {
         // A power of two, so that batches of about one size share blocks.
         let capacity = bytes.next_power_of_two().max(4 * ALIGN);
         self.next = self.blocks.len();
-        self.blocks.push(Arc::new(lines(capacity / ALIGN)));
+        self.blocks.push(Block::new(capacity));
         lend(&mut self.blocks[self.next], bytes).expect("a new block is free")
     }
 }
 
 /// The block's memory, if nobody holds it.
-fn lend(block: &mut Arc<Vec<Line>>, bytes: usize) -> Option<PayloadBuf> {
-    let lines = Arc::get_mut(block)?;
-    if lines.len() * ALIGN < bytes {
-        // Made for smaller batches: grown once.
-        lines.resize(bytes.next_power_of_two() / ALIGN, lines[0]);
+fn lend(block: &mut Arc<Block>, bytes: usize) -> Option<PayloadBuf> {
+    // Cheaper than `Arc::get_mut`; there are no weak references.
+    if Arc::strong_count(block) > 1 {
+        return None;
     }
-    let room = lines.as_mut_slice().as_mut_bytes();
-    let (start, capacity) = (NonNull::from(&mut *room).cast(), room.len());
+    // Pairs with the release of whoever held it last.
+    fence(Ordering::Acquire);
+    if block.bytes < bytes {
+        // Made for smaller batches: grown once.
+        *block = Block::new(bytes.next_power_of_two());
+    }
     let owner = Owner::Shared(block.clone());
     // SAFETY: the block was held by the pool alone, so the new owner is the only other one,
     // and the pool touches no block that is held.
-    Some(unsafe { Lent::new(start, capacity, owner) }.into())
+    Some(unsafe { Lent::new(block.start, block.bytes, owner) }.into())
 }
 
 impl std::fmt::Debug for Pool {

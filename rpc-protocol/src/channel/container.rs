@@ -225,24 +225,25 @@ impl ContainerPath {
         }
     }
 
-    /// Sends a reply to a batch of this path, or gives it back if it belongs to, or needs, the
-    /// transport.
-    #[allow(
-        clippy::result_large_err,
-        reason = "what is not sent goes on by the transport"
-    )]
-    pub(super) fn send(&mut self, reply: Reply, room: Option<Room>) -> Result<(), Reply> {
+    /// Sends a reply to a batch of this path; false if it is none, or needs the transport.
+    pub(super) fn send(&mut self, message: &mut Message, room: Option<Room>) -> bool {
+        let Message::Reply(reply) = &*message else {
+            return false;
+        };
         let found = self
             .in_hand
             .iter()
             .position(|(batch, _)| *batch == reply.batch);
-        let Some(at) = found else { return Err(reply) };
+        let Some(at) = found else { return false };
         let (batch, slot) = self.in_hand.swap_remove(at);
         let (rows, compute) = (reply.rows, reply.compute);
         let small = rows as usize <= self.inline_rows_max;
-        let content = match small.then(|| inline(&reply)).flatten() {
+        let content = match small.then(|| inline(reply)).flatten() {
             Some(results) => Content::Inline(results),
-            None => self.write(slot, reply, room)?,
+            None => match self.write(slot, message, room) {
+                Some(content) => content,
+                None => return false,
+            },
         };
         let answer = Answer {
             batch,
@@ -255,24 +256,23 @@ impl ContainerPath {
             // It counts; that it is full already is enough of a bell.
             let _ = rustix::io::write(&self.frontend_bell, &1_u64.to_ne_bytes());
         }
-        Ok(())
+        true
     }
 
     /// Puts results into their slot, as far as they are not there yet.
-    #[allow(clippy::result_large_err, reason = "as `send`")]
-    fn write(&mut self, slot: u16, reply: Reply, room: Option<Room>) -> Result<Content, Reply> {
+    fn write(&mut self, slot: u16, message: &mut Message, room: Option<Room>) -> Option<Content> {
         let index = usize::from(slot);
         // A model that failed has dropped its room, and small results have another.
         let shared = room.filter(|room| self.slots.is_of(index, room));
-        let Some(mut room) = shared.or_else(|| self.slots.take(index)) else {
-            return Err(reply);
-        };
-        if in_place(&reply, &room) {
-            return Ok(Content::Rows);
+        let mut room = shared.or_else(|| self.slots.take(index))?;
+        if in_place(message, &room) {
+            return Some(Content::Rows);
         }
-        let message = Message::Reply(reply);
-        write_frame(&mut self.encoder, &message, &mut room)
-            .ok_or_else(|| without_room(message, &room))
+        let content = write_frame(&mut self.encoder, message, &mut room);
+        if content.is_none() {
+            move_out(message, &room);
+        }
+        content
     }
 
     /// Whether a batch is there.
@@ -330,7 +330,10 @@ fn inline(reply: &Reply) -> Option<[u64; INLINE_WORDS]> {
 
 /// Whether the results lie in their slot as the schema says, one after the other, with nothing
 /// else to tell.
-fn in_place(reply: &Reply, room: &Room) -> bool {
+fn in_place(message: &Message, room: &Room) -> bool {
+    let Message::Reply(reply) = message else {
+        return false;
+    };
     let Tensors::Columns(columns) = &reply.tensors else {
         return false;
     };
@@ -360,11 +363,11 @@ fn write_frame(encoder: &mut Encoder, message: &Message, room: &mut Room) -> Opt
 /// A reply that goes by the transport instead: nothing of it may lie in the slot, which is
 /// free as soon as the front end has the reply.
 #[cold]
-fn without_room(message: Message, room: &Room) -> Reply {
-    let Message::Reply(mut reply) = message else {
-        unreachable!("it was made from a reply");
+fn move_out(message: &mut Message, room: &Room) {
+    let Message::Reply(reply) = message else {
+        return;
     };
-    let mut parts = reply.tensors.into_parts();
+    let mut parts = std::mem::take(&mut reply.tensors).into_parts();
     for part in &mut parts {
         if room.offset_of(&part.payload).is_some() {
             copies::record(Copied::Block, part.payload.len());
@@ -372,7 +375,6 @@ fn without_room(message: Message, room: &Room) -> Reply {
         }
     }
     reply.tensors = parts.into();
-    reply
 }
 
 /// Copies a payload into what is left of the room.

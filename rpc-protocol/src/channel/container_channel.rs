@@ -101,14 +101,12 @@ impl<'a, L: Link> ContainerChannel<'a, L> {
     ///
     /// # Errors
     /// If the connection is closed or the peer does not keep up.
-    pub fn send(&mut self, message: Message, room: Option<Room>) -> Result<(), SendError> {
-        let message = match (message, &mut self.path) {
-            (Message::Reply(reply), Some(path)) => match path.send(reply, room) {
-                Ok(()) => return Ok(()),
-                Err(reply) => Message::Reply(reply),
-            },
-            (message, _) => message,
-        };
+    pub fn send(&mut self, mut message: Message, room: Option<Room>) -> Result<(), SendError> {
+        if let Some(path) = &mut self.path
+            && path.send(&mut message, room)
+        {
+            return Ok(());
+        }
         let frame = self.encoder.encode(&message);
         self.link.send(&frame)
     }

@@ -22,9 +22,7 @@ use super::descriptor::{Answer, Content, INLINE_WORDS, Place, Request};
 use super::setup::{Sizes, inline_rows_max, result_bytes};
 use super::visits::Lease;
 use crate::limits::HEADER_BYTES_MAX;
-use crate::message::{
-    BatchId, DecodeError, Encoder, Frame, Message, Outcome, Predict, Reply, Tensors,
-};
+use crate::message::{BatchId, DecodeError, Encoder, Frame, Message, Outcome, Reply, Tensors};
 use crate::payload::Payload;
 use crate::tensor::{Column, Columns, Schema, TensorSpec};
 
@@ -81,6 +79,17 @@ struct Flight {
     _input: Option<RowRanges>,
 }
 
+/// The rows that a batch in flight holds; copies in its block need nothing held.
+fn take_tensors(message: &mut Message) -> Option<RowRanges> {
+    let Message::Predict(predict) = message else {
+        return None;
+    };
+    match std::mem::take(&mut predict.tensors) {
+        Tensors::Rows(rows) => Some(rows.ranges),
+        _ => None,
+    }
+}
+
 impl FrontendPath {
     pub(super) fn new(parts: Parts) -> Self {
         FrontendPath {
@@ -117,75 +126,69 @@ impl FrontendPath {
         self.spin
     }
 
-    /// Sends a batch, or gives it back if it does not fit this path.
-    #[allow(
-        clippy::result_large_err,
-        reason = "what is not sent goes on by the transport"
-    )]
-    pub(super) fn send(&mut self, predict: Predict) -> Result<(), Predict> {
+    /// Sends a batch and takes its tensors; false if it is none, or does not fit this path.
+    ///
+    /// Nothing is moved before it is published: a load of what was just stored in other pieces
+    /// waits for all stores before it, those of the rows among them.
+    pub(super) fn send(&mut self, message: &mut Message) -> bool {
         let Some(slot) = self.free_slots.last().copied() else {
-            return Err(predict);
+            return false;
         };
-        let (batch, rows, remaining) = (predict.batch, predict.rows, predict.remaining);
-        let in_log = |ranges: &RowRanges| {
-            let log = self.log.as_ref();
-            log.is_some_and(|log| Arc::ptr_eq(log, ranges.log()))
+        let Message::Predict(predict) = &*message else {
+            return false;
         };
-        let mut block = None;
-        let input = match predict.tensors {
-            Tensors::Rows(rows) if in_log(&rows.ranges) => Some(rows.ranges),
-            tensors => {
-                block = Some(self.write_block(slot, Predict { tensors, ..predict })?);
-                None
+        let place = match &predict.tensors {
+            Tensors::Rows(rows) if self.has_log(rows.ranges.log()) => {
+                Place::Ranges(rows.ranges.ranges())
             }
+            _ => match self.write_block(slot, message) {
+                Some(block) => block,
+                None => return false,
+            },
         };
-        let ranges = input.as_ref().map_or(&[][..], RowRanges::ranges);
         let request = Request {
-            batch,
+            batch: predict.batch,
             slot,
-            rows,
-            remaining,
-            place: block.unwrap_or(Place::Ranges(ranges)),
+            rows: predict.rows,
+            remaining: predict.remaining,
+            place,
         };
         self.requests.send(request.write(&mut [0; ENTRY_WORDS]));
+        if self.container_sleeps.is_set() {
+            // A full pipe has rung already; a closed one is heard of elsewhere.
+            let _ = rustix::io::write(&self.container_bell, &[1]);
+        }
+        let (batch, rows) = (predict.batch, predict.rows);
         self.free_slots.pop();
         self.flights.push(Flight {
             batch,
             slot,
             rows,
-            _input: input,
+            _input: take_tensors(message),
         });
-        if self.container_sleeps.is_set() {
-            // A full pipe has rung already; a closed one is heard of elsewhere.
-            let _ = rustix::io::write(&self.container_bell, &[1]);
-        }
-        Ok(())
+        true
     }
 
-    /// Copies a batch into the block of its slot.
-    #[allow(clippy::result_large_err, reason = "as `send`")]
-    fn write_block(&mut self, slot: u16, predict: Predict) -> Result<Place<'static>, Predict> {
+    fn has_log(&self, log: &Arc<RowLog>) -> bool {
+        self.log.as_ref().is_some_and(|own| Arc::ptr_eq(own, log))
+    }
+
+    /// Copies a batch into the block of its slot, if it fits there.
+    fn write_block(&mut self, slot: u16, message: &Message) -> Option<Place<'static>> {
         let bytes = self.sizes.block_bytes;
         let base = usize::from(slot) * bytes;
-        let message = Message::Predict(predict);
         let mut payloads: SmallVec<[(usize, Payload); 4]> = SmallVec::new();
         let mut end = 0_usize;
-        let header = self.encoder.encode_placed(&message, |payload| {
+        let header = self.encoder.encode_placed(message, |payload| {
             let offset = end;
             end = (offset + payload.len()).next_multiple_of(ALIGN);
             payloads.push((offset, payload.clone()));
             (end <= bytes).then_some(offset)
-        });
-        let placed = header.and_then(|header| {
-            let payload_base = header.len().next_multiple_of(ALIGN);
-            (payload_base + end <= bytes).then_some((header, payload_base))
-        });
-        let Some((header, payload_base)) = placed else {
-            let Message::Predict(predict) = message else {
-                unreachable!("it was made from a predict");
-            };
-            return Err(predict);
-        };
+        })?;
+        let payload_base = header.len().next_multiple_of(ALIGN);
+        if payload_base + end > bytes {
+            return None;
+        }
         let mut fits = self.blocks.write(base, header.as_bytes());
         for (offset, payload) in &payloads {
             fits &= self
@@ -194,7 +197,7 @@ impl FrontendPath {
             copies::record(Copied::Block, payload.len());
         }
         debug_assert!(fits, "measured before");
-        Ok(Place::Block {
+        Some(Place::Block {
             header_bytes: header.len(),
             payload_bytes: end,
         })

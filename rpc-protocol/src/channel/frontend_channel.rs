@@ -193,14 +193,10 @@ impl<L: Listener> FrontendChannel<L> {
     ///
     /// # Errors
     /// If the peer is gone or does not keep up: treat it as lost and [`Self::forget`] it.
-    pub fn send(&mut self, peer: PeerId, message: Message) -> Result<(), SendError> {
-        let message = match message {
-            Message::Predict(predict) => match self.rings.send(peer, predict) {
-                Ok(()) => return Ok(()),
-                Err(predict) => Message::Predict(predict),
-            },
-            other => other,
-        };
+    pub fn send(&mut self, peer: PeerId, mut message: Message) -> Result<(), SendError> {
+        if self.rings.send(peer, &mut message) {
+            return Ok(());
+        }
         let frame = self.encoder.encode(&message);
         // Sending may take what would have woken this task.
         self.others.wake();

@@ -16,7 +16,7 @@ use slab::Slab;
 use super::Heard;
 use super::frontend::FrontendPath;
 use super::park::{self, Spinner};
-use crate::message::{BatchId, Message, Predict};
+use crate::message::{BatchId, Message};
 use crate::transport::{Origin, PeerId};
 
 /// Paths of peers that the front end has done with, and that have not hung up.
@@ -47,19 +47,19 @@ impl Rings {
         self.paths.is_empty()
     }
 
-    /// Sends a batch, or gives it back if there is no path, or it does not fit.
-    #[allow(clippy::result_large_err, reason = "as `FrontendPath::send`")]
-    pub(super) fn send(&mut self, peer: PeerId, predict: Predict) -> Result<(), Predict> {
+    /// Sends a batch and takes its tensors; false if it is none, there is no path, or it does
+    /// not fit.
+    pub(super) fn send(&mut self, peer: PeerId, message: &mut Message) -> bool {
         let Some(place) = self.places.get(&peer).copied() else {
-            return Err(predict);
+            return false;
         };
         let (_, path) = &mut self.paths[place];
         let was_busy = path.is_busy();
-        path.send(predict)?;
-        if !was_busy {
+        let is_sent = path.send(message);
+        if is_sent && !was_busy {
             self.busy.push(place);
         }
-        Ok(())
+        is_sent
     }
 
     /// The next reply of any peer.
@@ -147,7 +147,11 @@ impl Rings {
         assert_eq!(self.places.len(), self.paths.len(), "a place for each");
         for (place, (peer, path)) in &self.paths {
             path.check_invariants();
-            assert_eq!(self.places.get(peer), Some(&place), "it is where it is sought");
+            assert_eq!(
+                self.places.get(peer),
+                Some(&place),
+                "it is where it is sought"
+            );
             let named = self.busy.iter().filter(|busy| **busy == place).count();
             assert_eq!(named, usize::from(path.is_busy()), "the busy are named");
             assert!(!self.lingering.contains_key(peer), "in use, or done with");

@@ -134,6 +134,16 @@ impl Recycle for Column {
     }
 }
 
+/// A copy of few dims in as many moves; one of any length is a call.
+fn copied(dims: &[i64]) -> Dims {
+    match *dims {
+        [a] => Dims::from_buf_and_len([a, 0, 0, 0], 1),
+        [a, b] => Dims::from_buf_and_len([a, b, 0, 0], 2),
+        [a, b, c] => Dims::from_buf_and_len([a, b, c, 0], 3),
+        _ => Dims::from_slice(dims),
+    }
+}
+
 /// Which parts besides the data a tensor has.
 fn parts_of(spec: &TensorSpec) -> (bool, bool) {
     let variable = spec.variable_dims();
@@ -155,19 +165,19 @@ impl Column {
                 tensor: spec.name.clone(),
             });
         };
+        let fits = row_bytes.checked_mul(rows) == Some(data.len());
         let column = Column::unchecked(spec, rows, data);
-        let expected = row_bytes.checked_mul(rows);
-        if expected == Some(column.data.len()) && spec.datatype != DataType::Bool {
-            return Ok(column);
+        if !fits || spec.datatype == DataType::Bool {
+            // What is wrong, or whether booleans are.
+            column.check(spec)?;
         }
-        // What is wrong, or whether booleans are.
-        column.check(spec).map(|()| column)
+        Ok(column)
     }
 
     fn unchecked(spec: &TensorSpec, rows: usize, data: Payload) -> Column {
         Column {
             datatype: spec.datatype,
-            dims: SmallVec::from_slice(&spec.dims),
+            dims: copied(&spec.dims),
             rows,
             data,
             sides: None,
