@@ -111,7 +111,7 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
-fn one_file_names_the_zmq_crate() {
+fn one_module_names_the_zmq_crate() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let found = Command::new("grep")
         .args([
@@ -126,9 +126,10 @@ fn one_file_names_the_zmq_crate() {
     let files = String::from_utf8(found.stdout).expect("paths");
     // The bench's yardstick is ZeroMQ without Skysail.
     let besides = ["layering.rs", "benches/src/bin/rpc/zmq.rs"];
-    let others: Vec<_> = files
+    let others = files
         .lines()
-        .filter(|f| !besides.iter().any(|known| f.ends_with(known)))
-        .collect();
-    assert_eq!(others, ["rpc-protocol/src/transport/zmq.rs"]);
+        .filter(|f| !besides.iter().any(|known| f.ends_with(known)));
+    let transport = "rpc-protocol/src/transport/zmq";
+    let outside: Vec<_> = others.filter(|f| !f.starts_with(transport)).collect();
+    assert!(outside.is_empty(), "{outside:?}");
 }

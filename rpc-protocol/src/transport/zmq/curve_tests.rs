@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::link::{DISAGREED, DISAGREED_KEYLESS, NOT_LET_IN};
 use super::*;
 use crate::keys::SecretKey;
 use crate::transport::conformance::{
     ALICE, PATIENCE, SERVER, client_keys, curve_is_there, frame, next_frame, server_keys,
 };
+use crate::transport::{ClientKeys, Closed, Incoming, Link, Listener, ServerKeys};
 
 const LOOPBACK: &str = "tcp://127.0.0.1:0";
 
