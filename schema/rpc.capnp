@@ -112,6 +112,7 @@ enum Outcome {
   ok @0;
   failed @1;      # the whole batch; `error` says why
   cancelled @2;   # was not computed, because of a cancel
+  expired @3;     # was not computed, because its deadline had passed
 }
 
 struct RowError {

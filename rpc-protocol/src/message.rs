@@ -324,6 +324,8 @@ pub enum Outcome {
     },
     /// Not computed, because of a cancel.
     Cancelled,
+    /// Not computed, because its deadline had passed.
+    Expired,
 }
 
 /// A row of an otherwise good batch that failed.

@@ -98,6 +98,9 @@ pub enum SessionError {
     /// A batch is answered as cancelled that nobody cancelled.
     #[error("batch {} was answered as cancelled, but was not", .0.0)]
     NotCancelled(BatchId),
+    /// A batch is answered as expired whose deadline has not passed.
+    #[error("batch {} was answered as expired before its deadline", .0.0)]
+    NotExpired(BatchId),
     /// More batches than slots.
     #[error("batch {} exceeds the {slots} slots agreed", .batch.0)]
     Slots {

@@ -57,6 +57,7 @@ fn reply(reply: &Reply) -> Value {
         Outcome::Ok => ("ok", Value::Null),
         Outcome::Failed { error } => ("failed", json!(error)),
         Outcome::Cancelled => ("cancelled", Value::Null),
+        Outcome::Expired => ("expired", Value::Null),
     };
     let row_errors = reply.row_errors.iter();
     json!({

@@ -54,8 +54,8 @@ pub enum BatchEnd {
     Answered(Completed),
     /// The model failed on the whole batch.
     Failed,
-    /// Not computed.
-    Cancelled,
+    /// Cancelled or expired: nothing is learnt from it.
+    NotComputed,
 }
 
 /// What a replica takes, as its container said.
@@ -210,7 +210,7 @@ impl Replicas {
                     replica.paused_until = Some(now + pause);
                 }
             }
-            BatchEnd::Cancelled => {}
+            BatchEnd::NotComputed => {}
         }
     }
 
@@ -259,7 +259,7 @@ mod tests {
             order,
             [ReplicaId(0), ReplicaId(1), ReplicaId(0), ReplicaId(1)]
         );
-        replicas.ended(now, ReplicaId(1), BatchEnd::Cancelled);
+        replicas.ended(now, ReplicaId(1), BatchEnd::NotComputed);
         assert_eq!(next(&mut replicas, now), Some(ReplicaId(1)));
     }
 

@@ -276,7 +276,8 @@ impl<'a> Play<'a> {
         let tensors = zeros(&self.schema, rows);
         let mut message = reply(BatchId(batch), rows, tensors);
         if let Message::Reply(reply) = &mut message {
-            match self.script.below(6) {
+            match self.script.below(7) {
+                6 => reply.outcome = Outcome::Expired,
                 0 => reply.outcome = Outcome::Cancelled,
                 1 => reply.outcome = Outcome::Failed { error: "no".into() },
                 2 => reply.tensors = Tensors::default(),

@@ -24,7 +24,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, epoll};
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::pipe::{PipeFlags, pipe_with};
-use skysail_memory::region::{Peer, Region, SharedWords};
+use skysail_memory::region::{Pages, Peer, Region, SharedWords};
 use skysail_memory::ring::{RING_WORDS, Words};
 use skysail_memory::rows::RowLog;
 use tokio::io::unix::AsyncFd;
@@ -334,6 +334,7 @@ fn make(socket: &OwnedFd, peer: PeerId, terms: Terms) -> io::Result<Candidate> {
     let lease = lease.ok_or_else(|| io::Error::other("the budget of shared memory is used up"))?;
     let requests = Region::create("skysail-requests", requests, Peer::Reads)?;
     let results = Region::create("skysail-results", results, Peer::Writes)?;
+    populate_elsewhere([requests.pages(), results.pages()]);
     let (our_bell, their_end, container_bell) = bells()?;
     let challenge = getrandom::u64().map_err(io::Error::other)?;
     // Relaxed: ordered before the setup message, which the container awaits.
@@ -374,6 +375,11 @@ fn make(socket: &OwnedFd, peer: PeerId, terms: Terms) -> io::Result<Candidate> {
         challenge,
         answer,
     })
+}
+
+/// The pages come while the memory is used already: they may be many.
+fn populate_elsewhere(pages: [Pages; 2]) {
+    tokio::task::spawn_blocking(move || pages.into_iter().for_each(Pages::populate));
 }
 
 /// The front end's bell, and the reading and the writing end of the container's.

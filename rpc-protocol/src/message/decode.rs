@@ -207,6 +207,7 @@ fn read_reply(from: wire::reply::Reader<'_>, frame: &Frame) -> Result<Reply> {
                 error: text(from.get_error()?)?,
             },
             wire::Outcome::Cancelled => Outcome::Cancelled,
+            wire::Outcome::Expired => Outcome::Expired,
         },
         rows: from.get_rows(),
         tensors: parts(from.get_parts()?, frame)?.into(),

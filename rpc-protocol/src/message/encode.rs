@@ -170,6 +170,7 @@ fn write_reply(mut to: wire::reply::Builder<'_>, reply: &Reply, place: Place<'_>
     match &reply.outcome {
         Outcome::Ok => to.set_outcome(wire::Outcome::Ok),
         Outcome::Cancelled => to.set_outcome(wire::Outcome::Cancelled),
+        Outcome::Expired => to.set_outcome(wire::Outcome::Expired),
         Outcome::Failed { error } => {
             to.set_outcome(wire::Outcome::Failed);
             to.set_error(shortened(error));

@@ -12,6 +12,9 @@ use crate::message::{
 use crate::tensor::{Columns, Schema};
 use crate::{PROTOCOL, limits};
 
+/// The time left of a batch travels as whole microseconds.
+const ROUNDING: Duration = Duration::from_micros(1);
+
 /// One container's session.
 #[derive(Debug)]
 pub struct FrontendSession {
@@ -57,6 +60,8 @@ struct InFlight {
     rows: u32,
     sent: Instant,
     patience: Duration,
+    /// No container can find that its deadline has passed before then.
+    deadline: Instant,
     cancelled: bool,
 }
 
@@ -112,6 +117,8 @@ pub enum BatchResult {
     },
     /// It was cancelled before it began.
     Cancelled,
+    /// Its deadline passed before it began.
+    Expired,
 }
 
 impl FrontendSession {
@@ -273,6 +280,7 @@ impl FrontendSession {
             rows,
             sent: now,
             patience,
+            deadline: now + remaining.saturating_sub(ROUNDING),
             cancelled: false,
         });
         let tensors = tensors.into();
@@ -364,6 +372,9 @@ impl FrontendSession {
         if reply.outcome == Outcome::Cancelled && !flight.cancelled {
             return Err(SessionError::NotCancelled(batch));
         }
+        if reply.outcome == Outcome::Expired && now < flight.deadline {
+            return Err(SessionError::NotExpired(batch));
+        }
         let result = self.result(rows, reply)?;
         let round_trip = now.saturating_duration_since(flight.sent);
         Ok(FrontendEvent::Reply {
@@ -380,6 +391,7 @@ impl FrontendSession {
         match reply.outcome {
             Outcome::Failed { error } => Ok(BatchResult::Failed { error }),
             Outcome::Cancelled => Ok(BatchResult::Cancelled),
+            Outcome::Expired => Ok(BatchResult::Expired),
             Outcome::Ok if reply.rows != expected => Err(SessionError::Rows {
                 batch,
                 found: reply.rows,

@@ -217,6 +217,35 @@ fn only_a_batch_that_was_cancelled_may_be_answered_so() {
     assert_eq!(error, "batch 2 was answered as cancelled, but was not");
 }
 
+/// PROTOCOL 5.8
+#[test]
+fn no_batch_is_answered_as_expired_before_its_deadline() {
+    let expired = |batch| {
+        Message::Reply(Reply {
+            outcome: Outcome::Expired,
+            ..reply(batch, 0)
+        })
+    };
+    let mut pair = Pair::serving(2);
+    let (first, _) = pair.predict(1);
+    pair.now += Duration::from_secs(1);
+    let event = pair
+        .frontend
+        .on_message(pair.now, expired(first))
+        .expect("it has expired");
+    let expired_event = matches!(
+        event,
+        FrontendEvent::Reply {
+            result: BatchResult::Expired,
+            ..
+        }
+    );
+    assert!(expired_event, "{event:?}");
+    let (second, _) = pair.predict(1);
+    let error = pair.violation(expired(second));
+    assert_eq!(error, "batch 2 was answered as expired before its deadline");
+}
+
 /// PROTOCOL 4.1
 #[test]
 fn nothing_but_a_hello_opens_a_session() {

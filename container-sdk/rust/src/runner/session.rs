@@ -141,8 +141,7 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
         // It came just now, or its predecessor ended just now.
         let begin = self.clock;
         if begin >= job.deadline {
-            let error = "the deadline passed before the batch began".to_owned();
-            return self.reply_without(job.batch, Outcome::Failed { error }, Duration::ZERO);
+            return self.reply_without(job.batch, Outcome::Expired, Duration::ZERO);
         }
         let columns = std::mem::take(&mut job.columns);
         match self

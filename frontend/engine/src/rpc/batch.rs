@@ -69,7 +69,7 @@ pub(super) fn batch_end(result: &BatchResult, asks: &[Ask], latency: Duration) -
             objective,
         }),
         BatchResult::Failed { .. } => BatchEnd::Failed,
-        BatchResult::Cancelled => BatchEnd::Cancelled,
+        BatchResult::Cancelled | BatchResult::Expired => BatchEnd::NotComputed,
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) fn observe(
     lane.metrics.compute_seconds.observe(compute.as_secs_f64());
     let failed = match result {
         BatchResult::Failed { error } => Some(error),
-        BatchResult::Ok { .. } | BatchResult::Cancelled => None,
+        _ => None,
     };
     if failed.is_some() {
         lane.metrics.failed_model_error.inc();
@@ -109,6 +109,7 @@ pub(super) fn answer(asks: &mut Vec<Ask>, result: BatchResult, schema: &Arc<Sche
         } => answer_rows(asks, &columns, &row_errors, schema),
         BatchResult::Failed { error } => answer_all(asks, &model_error(&error)),
         BatchResult::Cancelled => answer_all(asks, &Cause::Shed.into()),
+        BatchResult::Expired => answer_all(asks, &Cause::ExpiredModel.into()),
     }
 }
 
