@@ -21,7 +21,7 @@
 //! Rows at the open end that are held by nobody and were in no batch are claimed again, so a
 //! query that is refused or hits the cache leaves no gap. Rows of an answered batch are not: their
 //! lines lie in the cache of the core that computed, and taking them back costs more than going
-//! on (`benches/src/bin/rpc`, "last slot").
+//! on (`benches/src/bin/rpc`, "last slot"). That is not so where a batch leaves by a socket.
 //!
 //! # Invariants
 //! - A row has one writer until it is frozen, then readers only, then nobody.
@@ -55,7 +55,8 @@ pub const RANGES_MAX: usize = 8;
 /// Segments of a log: bits of one word.
 const SEGMENTS_MAX: usize = 16;
 
-/// In a row's count: it was part of a batch since it was claimed.
+/// In a row's count: it was shown to a container since it was claimed, or waits for that in a
+/// batch.
 const BATCHED: u32 = 1 << 31;
 
 const _: () = assert!(SEGMENTS_MAX < u64::BITS as usize);
@@ -342,6 +343,12 @@ impl RowLog {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A held row is shown to no other process.
+    fn keep_here(&self, row: u32) {
+        // Relaxed: made from a reference that holds the row.
+        self.refs_of(row).fetch_and(!BATCHED, Ordering::Relaxed);
+    }
+
     fn release(&self, row: u32) {
         // Release what was read of the row; acquire it for whoever claims the row next.
         if self.refs_of(row).fetch_sub(1, Ordering::AcqRel) & !BATCHED == 1 {
@@ -519,8 +526,11 @@ impl RowRanges {
     }
 
     /// The rows end to end, a payload a tensor: in place if they are one range, else copied.
+    /// They are for this process: as soon as nobody holds them they are claimed again.
     #[must_use]
     pub fn into_payloads(self) -> SmallVec<[Payload; 1]> {
+        self.rows_of_ranges()
+            .for_each(|row| self.log.keep_here(row));
         let columns = 0..self.log.layout.columns();
         if let [range] = self.ranges[..] {
             let held = Arc::new(self);
@@ -546,6 +556,11 @@ impl RowRanges {
         columns.map(gather).collect()
     }
 
+    fn rows_of_ranges(&self) -> impl Iterator<Item = u32> {
+        let ranges = self.ranges.iter();
+        ranges.flat_map(|range| range.first..range.first + range.rows)
+    }
+
     fn place(&self, column: usize, range: RowRange) -> (std::ptr::NonNull<u8>, usize) {
         let layout = &self.log.layout;
         let (offset, bytes) = layout.place(column, range).expect("rows of the log");
@@ -555,9 +570,7 @@ impl RowRanges {
 
 impl Clone for RowRanges {
     fn clone(&self) -> Self {
-        for range in &self.ranges {
-            (range.first..range.first + range.rows).for_each(|row| self.log.hold(row));
-        }
+        self.rows_of_ranges().for_each(|row| self.log.hold(row));
         RowRanges {
             log: self.log.clone(),
             ranges: self.ranges.clone(),
@@ -567,9 +580,7 @@ impl Clone for RowRanges {
 
 impl Drop for RowRanges {
     fn drop(&mut self) {
-        for range in &self.ranges {
-            (range.first..range.first + range.rows).for_each(|row| self.log.release(row));
-        }
+        self.rows_of_ranges().for_each(|row| self.log.release(row));
     }
 }
 

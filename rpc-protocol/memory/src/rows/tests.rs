@@ -166,6 +166,20 @@ fn a_run_is_written_as_one() {
 }
 
 #[test]
+fn rows_that_no_container_saw_are_claimed_again_at_once() {
+    let log = log(640, &[8]);
+    let claim = || log.claim_run(3).expect("room").freeze();
+    let seen = claim();
+    let first = seen.ranges()[0];
+    drop(seen);
+    let unseen = claim();
+    let second = unseen.ranges()[0];
+    assert_ne!(second, first, "its lines lie in another cache");
+    drop(unseen.into_payloads());
+    assert_eq!(claim().ranges(), [second]);
+}
+
+#[test]
 fn a_run_that_fits_nowhere_is_refused() {
     // Segments of 2 rows, and a row beyond the last of them.
     let log = log(21, &[8]);
