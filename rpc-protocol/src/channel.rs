@@ -26,6 +26,7 @@
 //! | `frontend`, `container` | the two ends of one shared path |
 //! | `descriptor` | what stands in a ring |
 //! | `setup` | what passes over the control socket, and the form of the regions |
+//! | `relay` | a waker that remembers whether it was woken |
 //! | `rings` | the shared paths of all of a front end's peers |
 //! | `visits` | the front end's control socket |
 //! | [`park`] | spinning before a runtime sleeps |

@@ -1,12 +1,13 @@
 //! A batch as a model sees it: dense typed views of its input tensors.
 //!
 //! # Cost
-//! Views share the memory of the received message; nothing is copied. Finding a tensor by
+//! Views share the memory of the received message; nothing is copied but by [`Batch::cells`]. Finding a tensor by
 //! name compares it with each of the signature's names, at most 32 a call, not a row.
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use skysail_rpc::copies::Copied;
 use skysail_rpc::tensor::Columns;
 use skysail_rpc::{Cell, Column, DataType, Element, Schema, TensorSpec};
 
@@ -55,7 +56,9 @@ pub(crate) fn find(side: &'static str, specs: &[TensorSpec], key: impl Key) -> R
 }
 
 /// The rows that one call of [`crate::Model::predict`] answers.
-#[derive(Clone, Debug)]
+///
+/// It cannot be kept: its memory is written again once the batch is answered.
+#[derive(Debug)]
 pub struct Batch {
     rows: usize,
     schema: Arc<Schema>,
@@ -168,13 +171,14 @@ impl Batch {
         Ok(column.strings())
     }
 
-    /// Each row on its own, with its dimensions: for tensors of several variable dimensions
-    /// and rows of several texts.
+    /// A copy of each row on its own, with its dimensions: for tensors of several variable
+    /// dimensions and rows of several texts.
     ///
     /// # Errors
     /// If the signature has no such input.
     pub fn cells(&self, key: impl Key) -> Result<impl Iterator<Item = Cell>> {
-        Ok(self.find(key)?.1.cells())
+        let cells = self.find(key)?.1.cells();
+        Ok(cells.map(|cell| cell.detached(Copied::ModelRow)))
     }
 
     /// Name, element type and row dimensions of a tensor.

@@ -91,12 +91,12 @@ impl Outputs {
 
     /// Makes room for the outputs of `rows` rows: in `room`, as far as that goes.
     pub(crate) fn begin(&mut self, rows: usize, room: Option<Room>) -> Result<()> {
-        (self.rows, self.room) = (rows, room);
         let row_bytes = self.row_bytes;
         let (bytes, limit) = (row_bytes.saturating_mul(rows), OUTPUT_BYTES_MAX);
         if bytes > limit {
             return Err(TensorError::TooLarge { bytes, limit });
         }
+        (self.rows, self.room) = (rows, room);
         for spec in &self.schema.outputs {
             self.sinks.push(match spec.row_bytes() {
                 Some(bytes) => Sink::InPlace(zeros(bytes * rows, self.room.as_mut())),

@@ -15,7 +15,7 @@
 //! - A lost connection is logged once for each cause, not at each attempt to come back.
 //!
 //! # Cost
-//! One extra look at the link a batch. A connection is tried again within a second.
+//! One extra look at the link a millisecond while batches come by shared memory, else a batch. A connection is tried again within a second.
 
 mod backoff;
 mod session;

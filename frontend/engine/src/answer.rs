@@ -5,6 +5,7 @@ use std::sync::Arc;
 use skysail_core::Cause;
 use skysail_core::cache::Weigh;
 use skysail_core::registry::ModelVersion;
+use skysail_rpc::copies::Copied;
 use skysail_rpc::tensor::ColumnError;
 use skysail_rpc::{Cell, Schema};
 use smallvec::SmallVec;
@@ -43,7 +44,11 @@ impl Output {
     /// A copy that keeps no more memory alive than its own row.
     #[must_use]
     pub fn detached(&self) -> Output {
-        let cells = self.cells.iter().map(Cell::detached).collect();
+        let cells = self
+            .cells
+            .iter()
+            .map(|cell| cell.detached(Copied::CacheEntry))
+            .collect();
         Output {
             schema: self.schema.clone(),
             cells,

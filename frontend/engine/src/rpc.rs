@@ -60,6 +60,8 @@ pub(crate) struct Rpc<L> {
     peers: HashMap<PeerId, Peer>,
     by_replica: HashMap<ReplicaId, PeerId>,
     next_timer: Option<Instant>,
+    /// The front end is going away: nobody new is let in.
+    is_stopping: bool,
     /// Empty lists of answered batches, on their way back to a lane.
     spare: Vec<Vec<Ask>>,
 }
@@ -106,6 +108,7 @@ impl<L: Listener> Rpc<L> {
             peers: HashMap::new(),
             by_replica: HashMap::new(),
             next_timer: None,
+            is_stopping: false,
             spare: Vec::new(),
         }
     }
@@ -254,6 +257,10 @@ impl<L: Listener> Rpc<L> {
     /// Whether a container may join, and what it joins. PROTOCOL 4.4
     fn admit(&self, id: PeerId, hello: &Hello, origin: Origin) -> Result<Admitted, Reject> {
         let refuse = |reason, detail: String| Err(Reject { reason, detail });
+        if self.is_stopping {
+            let detail = "the front end is stopping".to_owned();
+            return refuse(RejectReason::Overloaded, detail);
+        }
         let key = self.channel.listener().user(id);
         if key.is_none() && origin == Origin::Tcp && !self.token_fits(&hello.token) {
             let detail = "over tcp the hello needs the join token (SKYSAIL_TOKEN_FILE)".to_owned();
@@ -403,6 +410,7 @@ impl<L: Listener> Rpc<L> {
                     .for_each(|id| self.end(now, id, &End::Sent(reject.clone())));
             }
             Command::DrainAll => {
+                self.is_stopping = true;
                 for id in self.ids(|_| true) {
                     let peer = self.peers.get_mut(&id);
                     let drain =

@@ -58,7 +58,7 @@ enum Command {
     /// Run a bundled example model as a container
     ExampleContainer(example::Args),
     /// Start and watch the containers of deployments (run by the front end)
-    #[command(hide = true)]
+    #[command(hide = true, name = "child-supervise")]
     Supervise,
     /// Become a container (run by the supervisor)
     #[command(hide = true)]

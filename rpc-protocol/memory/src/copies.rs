@@ -18,6 +18,8 @@ pub enum Copied {
     Block,
     /// Results, out of memory that a container can write.
     Result,
+    /// A row that a model asked for on its own, in the container.
+    ModelRow,
     /// A payload small enough that ZeroMQ takes a copy.
     SmallFrame,
     /// A received payload that is not aligned.
@@ -26,13 +28,14 @@ pub enum Copied {
 
 impl Copied {
     /// Every cause.
-    pub const ALL: [Copied; 8] = [
+    pub const ALL: [Copied; 9] = [
         Copied::Gathered,
         Copied::GatheredByContainer,
         Copied::CacheEntry,
         Copied::FurtherModel,
         Copied::Block,
         Copied::Result,
+        Copied::ModelRow,
         Copied::SmallFrame,
         Copied::Misaligned,
     ];

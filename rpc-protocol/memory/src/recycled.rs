@@ -8,7 +8,9 @@
 //! - A thread keeps at most [`SPARES_MAX`] rooms a type, of at most [`ROOM_MAX`] elements each.
 //!
 //! # Cost
-//! No allocation, once a thread has dropped as many lists of a type as it holds at a time.
+//! No allocation, once a thread has dropped as many lists of a type as it holds at a time. A list
+//! that is dropped on another thread than its maker's leaves its room there: the lists of a batch
+//! stay on the thread of the task that owns the containers' socket.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -154,6 +156,7 @@ impl<'a, T: Recycle> IntoIterator for &'a mut Recycled<T> {
     }
 }
 
+/// The room goes to the allocator: not for each batch.
 impl<T: Recycle> IntoIterator for Recycled<T> {
     type Item = T;
     type IntoIter = std::vec::IntoIter<T>;

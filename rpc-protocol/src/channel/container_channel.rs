@@ -140,8 +140,11 @@ impl<'a, L: Link> ContainerChannel<'a, L> {
     pub fn try_recv(&mut self, now: Instant) -> Result<Option<Received>, RecvError> {
         let is_due = now.saturating_duration_since(self.looked) >= LINK_EVERY;
         if self.path.is_none() || is_due {
-            self.looked = now;
             let heard = self.link.recv(now);
+            if !matches!(heard, Ok(Some(_))) {
+                // Else there may be more.
+                self.looked = now;
+            }
             self.hold(heard)?;
         }
         self.next()

@@ -125,10 +125,10 @@ impl Cell {
         }
     }
 
-    /// A cell that keeps no more memory alive than its own row.
+    /// A cell that keeps no more memory alive than its own row: a copy, for `why`.
     #[must_use]
-    pub fn detached(&self) -> Cell {
-        copies::record(Copied::CacheEntry, self.data.len());
+    pub fn detached(&self, why: Copied) -> Cell {
+        copies::record(why, self.data.len());
         Cell {
             data: Payload::copy_from_slice(self.data.as_bytes()),
             ..self.clone()

@@ -281,6 +281,37 @@ async fn a_peer_that_goes_is_noticed_after_its_last_frame(mut mechanism: impl Me
     }
 }
 
+/// A container that computes looks now and then, and does not wait.
+async fn a_look_finds_what_came_and_that_nothing_will(mut mechanism: impl Mechanism) {
+    let mut listener = mechanism.listen();
+    let mut link = mechanism.connect();
+    link.send(&frame(1, &[])).expect("open");
+    let (peer, _) = next_frame(&mut listener).await;
+    assert!(
+        matches!(link.recv(Instant::now()), Ok(None)),
+        "no answer yet"
+    );
+    listener.send(peer, &frame(2, &[16])).expect("open");
+    let found = look_until(|| link.recv(Instant::now()).expect("open")).await;
+    assert_same(&found, &frame(2, &[16]));
+    drop(listener);
+    look_until(|| link.recv(Instant::now()).err()).await;
+}
+
+/// Looks again and again, until there is something.
+async fn look_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let looks = async {
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, looks).await;
+    found.expect("a look finds it")
+}
+
 async fn a_listener_that_goes_is_noticed(mut mechanism: impl Mechanism) {
     let mut listener = mechanism.listen();
     let mut link = mechanism.connect();
@@ -313,6 +344,7 @@ macro_rules! conform {
                 peers_are_told_apart();
                 a_peer_that_goes_is_noticed_after_its_last_frame();
                 a_listener_that_goes_is_noticed();
+                a_look_finds_what_came_and_that_nothing_will();
                 the_name_of_a_peers_key_is_told($user);
             }
         }

@@ -31,12 +31,12 @@
 //! misaligned, which are those up to 8 KiB.
 //!
 //! # Unsafe
-//! The crate offers no send of shared bytes, so `zmq_msg_init_data` is called directly; and
-//! no safe code sets malloc's thresholds.
+//! The crate offers no send of shared bytes, so `zmq_msg_init_data` is called directly; no safe
+//! code watches a descriptor that libzmq owns, nor sets malloc's thresholds.
 
 #![allow(
     unsafe_code,
-    reason = "zmq_msg_init_data and mallopt; see the module's documentation"
+    reason = "zmq_msg_init_data, descriptors of sockets and mallopt; see the module's documentation"
 )]
 
 #[cfg(test)]

@@ -141,6 +141,8 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
         // It came just now, or its predecessor ended just now.
         let begin = self.clock;
         if begin >= job.deadline {
+            // Its slot is for the reply.
+            drop(room);
             return self.reply_without(job.batch, Outcome::Expired, Duration::ZERO);
         }
         let columns = std::mem::take(&mut job.columns);
@@ -156,7 +158,12 @@ impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
                     .session
                     .reply(now, &job, answer.columns, errors, answer.compute);
                 self.replied = Some(now);
-                Ok(self.channel.send(reply, room)?)
+                self.channel.send(reply, room)?;
+                if !self.jobs.is_empty() {
+                    // Sending a large reply takes time that is not the next batch's.
+                    self.clock = Instant::now();
+                }
+                Ok(())
             }
             Err(error) => {
                 tracing::debug!(

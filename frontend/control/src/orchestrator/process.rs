@@ -26,7 +26,7 @@ use super::descendants::{MARK_VARIABLE, kill_marked, to_pid};
 use super::protocol::{Command, LINE_BYTES_MAX, Report, encode};
 use super::{Deployment, Orchestrator, OrchestratorError, ReplicaProcess, check};
 
-const SUPERVISE_COMMAND: &str = "supervise";
+const SUPERVISE_COMMAND: &str = "child-supervise";
 /// How long a supervisor may take to end by itself; it waits for killed processes to leave.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -60,7 +60,7 @@ struct State {
 }
 
 impl ProcessOrchestrator {
-    /// Starts the supervisor, `EXECUTABLE supervise`, and waits until it is ready.
+    /// Starts the supervisor, `EXECUTABLE child-supervise`, and waits until it is ready.
     ///
     /// Call it before the front end opens a socket, so that nothing of that is near replicas.
     ///

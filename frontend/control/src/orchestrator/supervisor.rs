@@ -33,7 +33,7 @@ use super::{Deployment, ReplicaProcess};
 /// Bytes taken from stdin at once.
 const READ_BYTES: usize = 64 << 10;
 
-/// Runs the supervisor until stdin ends; this is the hidden command `supervise`.
+/// Runs the supervisor until stdin ends; this is the hidden command `child-supervise`.
 ///
 /// Call it from the main thread, before there is any other and before any runtime: replicas end
 /// with the thread that starts them. Exit status: 0 when stdin ended, 1 when supervising failed,

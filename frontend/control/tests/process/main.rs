@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         .and_then(|arg| arg.to_str())
         .unwrap_or_default();
     match role {
-        "supervise" => supervise(),
+        "child-supervise" => supervise(),
         "exec-container" => exec_container(&args[2], &args[3..]),
         "front-end" => roles::front_end(args[1].as_ref()),
         "store-writer" => roles::store_writer(args[1].as_ref()),

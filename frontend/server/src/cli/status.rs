@@ -93,6 +93,7 @@ fn replicas(status: &Value) -> Table {
         "IN FLIGHT",
         "MAX BATCH",
         "SDK",
+        "WHY NOT SHM",
     ]);
     let registered = items(&status["models"])
         .iter()
@@ -106,7 +107,7 @@ fn replicas(status: &Value) -> Table {
     table
 }
 
-fn replica(one: &Value, note: &str) -> [String; 8] {
+fn replica(one: &Value, note: &str) -> [String; 9] {
     let pid = if one["pid"] == 0 {
         "-".to_owned()
     } else {
@@ -121,6 +122,7 @@ fn replica(one: &Value, note: &str) -> [String; 8] {
         cell(&one["in_flight"]),
         cell(&one["max_batch"]),
         cell(&one["sdk"]),
+        cell(&one["transport_reason"]),
     ]
 }
 

@@ -131,6 +131,8 @@ impl ZmqLink {
         until: Instant,
         bell: Option<BorrowedFd<'_>>,
     ) -> Result<Option<Frame>, Closed> {
+        // A socket that is asked below needs no second look.
+        let mut is_looked_at = self.is_stirred;
         loop {
             if let Some(frame) = self.receive() {
                 return Ok(Some(frame));
@@ -144,7 +146,7 @@ impl ZmqLink {
                 continue;
             }
             let wait = until.saturating_duration_since(Instant::now());
-            if wait.is_zero() {
+            if wait.is_zero() && std::mem::replace(&mut is_looked_at, true) {
                 return Ok(None);
             }
             match self.sleep(wait, bell) {

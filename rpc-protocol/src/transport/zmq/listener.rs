@@ -235,6 +235,8 @@ impl ZmqListener {
                     self.ended.remove(&descriptor);
                     continue;
                 }
+                // The monitor may be ahead of the socket: what the peer sent is read first.
+                router.socket.is_stirred = true;
                 match self.by_descriptor.remove(&descriptor) {
                     Some(peer) => self.closing.push_back(peer),
                     None => drop(self.ended.insert(descriptor)),
@@ -517,6 +519,31 @@ mod tests {
         let closed = next(&mut listener).await;
         assert!(matches!(closed, Incoming::Closed { peer: gone } if gone == peer));
         assert!(listener.ended.is_empty());
+    }
+
+    /// The monitor speaks of it while the runtime has not seen yet that the socket is ready.
+    #[tokio::test]
+    async fn a_last_frame_comes_before_the_end_that_the_monitor_told_of() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let endpoint = format!("ipc://{}/s", folder.path().display());
+        let mut listener = ZmqListener::bind(&[endpoint]).expect("bound");
+        let mut link = unread(&mut listener).await;
+        let Incoming::Frame { peer, .. } = next(&mut listener).await else {
+            panic!("its frame")
+        };
+        assert!(listener.try_recv().is_none());
+        link.send(&Frame::default()).expect("open");
+        while !listener.routers[0].socket.has_input() {
+            std::thread::yield_now();
+        }
+        drop(link);
+        while listener.closing.is_empty() {
+            listener.drain_monitors();
+        }
+        let last = listener.try_recv();
+        assert!(matches!(last, Some(Incoming::Frame { peer: sender, .. }) if sender == peer));
+        let closed = next(&mut listener).await;
+        assert!(matches!(closed, Incoming::Closed { peer: gone } if gone == peer));
     }
 
     #[tokio::test]
