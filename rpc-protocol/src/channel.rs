@@ -62,6 +62,6 @@ pub use container_channel::{ContainerChannel, Received, RecvError};
 #[cfg(any(test, feature = "fuzzing"))]
 pub use frontend_channel::Holdings;
 pub use frontend_channel::{FrontendChannel, Heard, SharedLog, Sharing};
-pub use setup::{SHARED_BYTES_MAX, host};
+pub use setup::{SESSION_BYTES_MAX, host};
 pub use skysail_memory::region::Room;
 pub use visits::socket_beside;

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
-use skysail_rpc::channel::{SHARED_BYTES_MAX, Sharing};
+use skysail_rpc::channel::{SESSION_BYTES_MAX, Sharing};
 use skysail_rpc::transport::TransportError;
 use skysail_rpc::transport::zmq::has_curve;
 
@@ -48,6 +48,10 @@ pub(crate) struct Config {
     pub(crate) body_bytes_max: usize,
     /// Whether containers on this host are offered shared memory.
     pub(crate) shared_memory: bool,
+    /// Bytes of all shared memory, at most.
+    pub(crate) shared_bytes_max: usize,
+    /// Bytes of the results of one container in shared memory, at most; larger ones go by the socket.
+    pub(crate) result_bytes_max: usize,
     /// Rows of queries that one version's shared memory holds, as far as its bytes allow.
     pub(crate) row_log_rows: usize,
     /// Bytes of one version's shared memory for queries, at most.
@@ -170,6 +174,8 @@ impl Config {
             cache_bytes: 32 << 20,
             body_bytes_max: 16 << 20,
             shared_memory: true,
+            shared_bytes_max: sharing.bytes_max,
+            result_bytes_max: sharing.session_bytes_max,
             row_log_rows: sharing.log_rows,
             row_log_bytes_max: sharing.log_bytes_max,
             spin_us_max: None,
@@ -219,6 +225,8 @@ impl Config {
         let spin_max = self.spin_us_max.map(|us| Duration::from_micros(us.into()));
         Sharing {
             offered: self.shared_memory,
+            bytes_max: self.shared_bytes_max,
+            session_bytes_max: self.result_bytes_max,
             log_rows: self.row_log_rows,
             log_bytes_max: self.row_log_bytes_max,
             spin_max: spin_max.unwrap_or(default.spin_max),
@@ -226,9 +234,19 @@ impl Config {
     }
 
     fn check(&self) -> Result<()> {
-        if self.row_log_bytes_max > SHARED_BYTES_MAX {
-            let bytes = self.row_log_bytes_max;
-            bail!("row_log_bytes_max is {bytes}, at most {SHARED_BYTES_MAX} allowed");
+        let most = self.shared_bytes_max.min(SESSION_BYTES_MAX);
+        let parts = [
+            (
+                "row_log_bytes_max",
+                self.row_log_bytes_max,
+                self.shared_bytes_max,
+            ),
+            ("result_bytes_max", self.result_bytes_max, most),
+        ];
+        for (name, bytes, limit) in parts {
+            if bytes > limit {
+                bail!("{name} is {bytes}, at most {limit} allowed");
+            }
         }
         if self.spin_us_max.is_some_and(|us| us > SPIN_US_MAX) {
             bail!("spin_us_max is more than {SPIN_US_MAX}");

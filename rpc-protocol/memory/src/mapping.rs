@@ -148,6 +148,17 @@ impl Mapping {
     }
 }
 
+/// Whether the system backs shared memory that asks for it with huge pages; what it does not say
+/// is no.
+#[must_use]
+pub fn has_huge_pages() -> bool {
+    const OFFERED: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+    let chosen = std::fs::read_to_string(OFFERED).unwrap_or_default();
+    ["[always]", "[within_size]", "[advise]", "[force]"]
+        .iter()
+        .any(|kind| chosen.contains(kind))
+}
+
 #[cfg(miri)]
 impl Drop for Mapping {
     fn drop(&mut self) {

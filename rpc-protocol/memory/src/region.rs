@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::copies::{self, Copied};
 use crate::mapping::Mapping;
-pub use crate::mapping::{Access, Peer};
+pub use crate::mapping::{Access, Peer, has_huge_pages};
 use zerocopy::IntoBytes;
 
 use crate::payload::{ALIGN, Lent, Line, Owner, Payload, PayloadBuf, lines};

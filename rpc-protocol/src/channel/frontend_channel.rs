@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use skysail_memory::region::has_huge_pages;
 use skysail_memory::rows::{RowLayout, RowLog};
 
 use super::relay::Relay;
@@ -46,6 +47,10 @@ pub enum Heard {
 pub struct Sharing {
     /// Whether shared memory is offered at all.
     pub offered: bool,
+    /// Most bytes of all of it in this process.
+    pub bytes_max: usize,
+    /// Most bytes of one session's results, and of its requests.
+    pub session_bytes_max: usize,
     /// Most bytes of one version's row log.
     pub log_bytes_max: usize,
     /// Rows that a row log has, as far as its bytes allow.
@@ -58,6 +63,8 @@ impl Default for Sharing {
     fn default() -> Self {
         Sharing {
             offered: true,
+            bytes_max: 1 << 30,
+            session_bytes_max: 64 << 20,
             log_bytes_max: 64 << 20,
             log_rows: 4096,
             spin_max: default_spin(),
@@ -82,9 +89,13 @@ impl Sharing {
         let all = row_bytes.iter().sum::<usize>().max(1);
         let rows = self.log_rows.min(self.log_bytes_max / all);
         let layout = RowLayout::new(row_bytes, rows)?;
-        let lease = Lease::take(layout.bytes())?;
+        let lease = Lease::take(layout.bytes(), self.bytes_max)?;
         match RowLog::create("skysail-rows", layout, cores) {
-            Ok(log) => Some(SharedLog { log, _lease: lease }),
+            Ok(log) => {
+                let (bytes, huge_pages) = (log.layout().bytes(), has_huge_pages());
+                tracing::info!(rows, bytes, huge_pages, "shared memory for queries");
+                Some(SharedLog { log, _lease: lease })
+            }
             Err(error) => {
                 tracing::warn!(%error, "no shared memory for queries");
                 None
@@ -184,6 +195,8 @@ impl<L: Listener> FrontendChannel<L> {
             slots: usize::from(hello.slots),
             log: log.cloned(),
             spin: hello.spin.min(self.sharing.spin_max),
+            session_bytes_max: self.sharing.session_bytes_max,
+            bytes_max: self.sharing.bytes_max,
         };
         let offer = visits.offer(peer, terms);
         offer.map_err(|error| format!("no randomness for an offer: {error}"))

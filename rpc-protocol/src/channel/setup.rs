@@ -45,10 +45,8 @@ pub(super) const FLAG_WORD: usize = RING_WORDS;
 /// Where the challenge stands, and in the other region its answer.
 pub(super) const CHALLENGE_WORD: usize = RING_WORDS + 8;
 
-/// Bytes of shared memory that one front end makes, row logs included.
-pub const SHARED_BYTES_MAX: usize = 1 << 30;
-/// Bytes of one session's results, and of its requests.
-const SESSION_BYTES_MAX: usize = 64 << 20;
+/// Bytes of one session's results, and of its requests, that a container believes.
+pub const SESSION_BYTES_MAX: usize = 1 << 30;
 /// Room of a slot beside the results of fixed size: a header, and the texts of failed rows.
 const SLOT_SPARE_BYTES: usize = HEADER_BYTES_MAX / 2;
 /// Room for the rows of a batch, one way, where they have no fixed size.
@@ -68,9 +66,15 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// For a container of `schema`.
-    pub(super) fn new(schema: &Schema, max_batch: usize, slots: usize, log_rows: usize) -> Sizes {
-        let limit = SESSION_BYTES_MAX / slots.max(1) / ALIGN * ALIGN;
+    /// For a container of `schema`; its results, and its requests, have at most `bytes_max`.
+    pub(super) fn new(
+        schema: &Schema,
+        max_batch: usize,
+        slots: usize,
+        log_rows: usize,
+        bytes_max: usize,
+    ) -> Sizes {
+        let limit = bytes_max.min(SESSION_BYTES_MAX) / slots.max(1) / ALIGN * ALIGN;
         let results = result_bytes(schema, max_batch, ALIGN).unwrap_or(VARIABLE_BYTES);
         let slot_bytes = results.saturating_add(SLOT_SPARE_BYTES).min(limit);
         let fixed = schema.inputs.iter().all(|spec| spec.row_bytes().is_some());

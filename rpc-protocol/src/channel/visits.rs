@@ -30,9 +30,7 @@ use skysail_memory::rows::RowLog;
 use tokio::io::unix::AsyncFd;
 
 use super::frontend::{FrontendPath, Parts};
-use super::setup::{
-    CHALLENGE_WORD, FLAG_WORD, READY, SHARED_BYTES_MAX, Setup, Sizes, VISIT_BYTES, read_visit,
-};
+use super::setup::{CHALLENGE_WORD, FLAG_WORD, READY, Setup, Sizes, VISIT_BYTES, read_visit};
 use crate::message::{NONCE_BYTES, Offer};
 use crate::tensor::Schema;
 use crate::transport::{PeerId, watched};
@@ -53,17 +51,14 @@ const PATH_BYTES_MAX: usize = crate::transport::zmq::IPC_PATH_BYTES_MAX;
 /// Shared memory of all sessions and logs of this process.
 static SHARED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-/// A part of [`SHARED_BYTES_MAX`], given back when it is dropped.
+/// A part of the bytes that may be shared, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Lease(usize);
 
 impl Lease {
-    pub(super) fn take(bytes: usize) -> Option<Lease> {
-        let grow = |taken: usize| {
-            taken
-                .checked_add(bytes)
-                .filter(|all| *all <= SHARED_BYTES_MAX)
-        };
+    /// A lease of `bytes`, if no more than `limit` are leased then.
+    pub(super) fn take(bytes: usize, limit: usize) -> Option<Lease> {
+        let grow = |taken: usize| taken.checked_add(bytes).filter(|all| *all <= limit);
         // Relaxed: a budget; nothing else is passed on.
         SHARED_BYTES
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow)
@@ -87,6 +82,10 @@ pub(super) struct Terms {
     pub(super) slots: usize,
     pub(super) log: Option<Arc<RowLog>>,
     pub(super) spin: Duration,
+    /// Most bytes of the session's results, and of its requests.
+    pub(super) session_bytes_max: usize,
+    /// Most bytes that this process shares.
+    pub(super) bytes_max: usize,
 }
 
 /// News from the control socket.
@@ -328,9 +327,15 @@ fn add(epoll: &OwnedFd, socket: &OwnedFd, number: u64) -> rustix::io::Result<()>
 fn make(socket: &OwnedFd, peer: PeerId, terms: Terms) -> io::Result<Candidate> {
     let log = terms.log.as_ref();
     let log_rows = log.map_or(0, |log| log.layout().rows());
-    let sizes = Sizes::new(&terms.schema, terms.max_batch, terms.slots, log_rows);
+    let sizes = Sizes::new(
+        &terms.schema,
+        terms.max_batch,
+        terms.slots,
+        log_rows,
+        terms.session_bytes_max,
+    );
     let (requests, results) = (sizes.requests(), sizes.results());
-    let lease = Lease::take(requests.bytes() + results.bytes());
+    let lease = Lease::take(requests.bytes() + results.bytes(), terms.bytes_max);
     let lease = lease.ok_or_else(|| io::Error::other("the budget of shared memory is used up"))?;
     let requests = Region::create("skysail-requests", requests, Peer::Reads)?;
     let results = Region::create("skysail-results", results, Peer::Writes)?;
