@@ -388,6 +388,26 @@ mod tests {
     }
 
     #[test]
+    fn shared_memory_has_limits_that_are_named() {
+        let of_results = Config {
+            result_bytes_max: 2 << 30,
+            ..Config::defaults()
+        };
+        let error = of_results.check().expect_err("too much").to_string();
+        let expected = "result_bytes_max is 2147483648, at most 1073741824 allowed";
+        assert_eq!(error, expected);
+        let in_all = Config {
+            shared_bytes_max: 1 << 20,
+            ..Config::defaults()
+        };
+        let error = in_all.check().expect_err("less than a part").to_string();
+        assert_eq!(
+            error,
+            "row_log_bytes_max is 67108864, at most 1048576 allowed"
+        );
+    }
+
+    #[test]
     fn an_unknown_key_is_an_error_that_names_key_and_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("skysail.toml");

@@ -331,8 +331,17 @@ impl<L: Listener> FrontendChannel<L> {
             } => {
                 self.rings.drain(peer, &mut self.heard);
                 let message = Message::decode(&frame);
-                if let Ok(Message::Reply(reply)) = &message {
-                    self.rings.answered_elsewhere(peer, reply.batch);
+                match &message {
+                    Ok(Message::Reply(reply)) => self.rings.answered_elsewhere(peer, reply.batch),
+                    Ok(Message::Path { .. }) => {
+                        self.let_in();
+                        let is_end = |heard: &Heard| matches!(heard, Heard::Closed { .. });
+                        let own = |heard: &&Heard| heard.peer() == peer;
+                        if self.heard.iter().filter(own).any(is_end) {
+                            return;
+                        }
+                    }
+                    _ => {}
                 }
                 self.heard.push_back(Heard::Message {
                     peer,
@@ -340,6 +349,17 @@ impl<L: Listener> FrontendChannel<L> {
                     message,
                 });
             }
+        }
+    }
+
+    /// Lets in who said so at the control socket, which a container does before it says so here:
+    /// once its `path` is heard, batches travel by it.
+    fn let_in(&mut self) {
+        if let Ok(visits) = &mut self.visits {
+            visits.look(&mut self.news);
+        }
+        while let Some(visit) = self.news.pop_front() {
+            self.on_visit(visit);
         }
     }
 

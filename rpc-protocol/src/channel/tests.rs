@@ -199,11 +199,8 @@ impl Rig {
                 message: Ok(Message::Path { shared, detail }),
                 ..
             } => {
-                // The news of the control socket may come after the message.
-                while shared && self.channel.rings.is_empty() {
-                    self.channel.readable().await.expect("open");
-                    assert!(self.channel.try_recv().is_none());
-                }
+                let is_used = !self.channel.rings.is_empty();
+                assert_eq!(shared, is_used, "it is in use when it is told of");
                 (shared, detail)
             }
             other => panic!("a path, not {other:?}"),
