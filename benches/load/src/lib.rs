@@ -13,6 +13,8 @@
 //! counts references of its path, header values and body. The header map of an answer is reused
 //! for the next request in `measure`, so that what is allocated per request is hyper's.
 
+pub mod arrivals;
+
 mod closed_loop;
 mod connection;
 mod error;
