@@ -153,7 +153,8 @@ impl Tally {
         let latency_us = micros(latency);
         second.answered += 1;
         second.in_time += u64::from(in_time);
-        second.latencies.saturating_record(latency_us);
+        let recorded = second.latencies.record(latency_us);
+        recorded.expect("it grows up to `TIME_US_MAX`");
         second.defaults += u64::from(outcome != Outcome::Prediction);
         self.measured.answered += 1;
         self.measured.in_time += u64::from(in_time);
@@ -236,8 +237,6 @@ impl Measured {
 
 impl Second {
     fn new() -> Self {
-        let mut latencies = Histogram::new(2).expect("two digits");
-        latencies.auto(true);
         Self {
             offered: 0,
             sent: 0,
@@ -246,7 +245,7 @@ impl Second {
             defaults: 0,
             errors: 0,
             not_sent: 0,
-            latencies,
+            latencies: Histogram::new(2).expect("two digits"),
         }
     }
 }
@@ -366,7 +365,13 @@ mod tests {
         let rows: Vec<_> = measured.seconds.iter().map(row).collect();
         assert_eq!(rows, [(1, 1, 1, 1, 0, 0), (3, 2, 1, 0, 1, 1)]);
         assert_eq!(measured.seconds[1].not_sent, 1);
-        assert!(measured.seconds[0].latencies.max() < 5_100);
+        let longest = measured.seconds.iter().map(|second| second.latencies.max());
+        let longest: Vec<_> = longest.collect();
+        let close = |us: u64, expected: u64| us >= expected && us < expected + expected / 64;
+        assert!(
+            close(longest[0], 5_000) && close(longest[1], 1_000_000),
+            "{longest:?}"
+        );
     }
 
     #[test]
@@ -394,6 +399,15 @@ mod tests {
         tally.offered(1600 * MS, true);
         tally.not_sent(1600 * MS);
         assert!(!tally.so_far().p99_holds());
+    }
+
+    #[test]
+    fn an_endless_latency_is_recorded_as_the_longest() {
+        let mut tally = tally();
+        exchange(&mut tally, 1500 * MS, 10_000_000 * MS, Outcome::Prediction);
+        let measured = tally.so_far();
+        assert!(measured.latencies.max() >= TIME_US_MAX);
+        assert!(measured.seconds[0].latencies.max() >= TIME_US_MAX);
     }
 
     #[test]
