@@ -109,8 +109,8 @@ impl OpenLoop {
         stop: impl Future<Output = ()>,
         mut on_second: impl FnMut(Progress<'_>),
     ) -> Result<Measured, Error> {
-        let cpu_before = cpu_time();
         let connections = self.open().await?;
+        let cpu_before = cpu_time();
         let timer_error = |source| Error::Timer { source };
         let pacer = Pacer::start().map_err(timer_error)?;
         let shared = Arc::new(Mutex::new(Shared::new(&self)));

@@ -57,21 +57,17 @@ fn status_kind(status: StatusCode) -> Cow<'static, str> {
 /// The cause, if the body is a default in Clipper's JSON.
 fn default_cause(body: &[u8]) -> Option<Cow<'static, str>> {
     let key = br#""default""#;
-    let mut found = body.windows(key.len()).enumerate();
-    let at = found.find(|(_, window)| window == key)?.0 + key.len();
-    let rest = body[at..].trim_ascii_start().strip_prefix(b":")?;
-    if !rest.trim_ascii_start().starts_with(b"true") {
-        // The first key of the name decides unless it is part of the output.
-        return nested_default(body, at);
-    }
-    parsed_cause(body)
+    let windows = body.windows(key.len()).enumerate();
+    let mut found = windows.filter(|(_, window)| window == key);
+    // An output may hold such a key too, so what looks like a default is parsed.
+    let looks_so = found.any(|(at, _)| is_true(&body[at + key.len()..]));
+    looks_so.then(|| parsed_cause(body)).flatten()
 }
 
-/// The rare body that says `"default"` more than once.
-fn nested_default(body: &[u8], after: usize) -> Option<Cow<'static, str>> {
-    let key = br#""default""#;
-    let again = body[after..].windows(key.len()).any(|window| window == key);
-    again.then(|| parsed_cause(body)).flatten()
+/// Whether `: true` comes first.
+fn is_true(rest: &[u8]) -> bool {
+    let value = rest.trim_ascii_start().strip_prefix(b":");
+    value.is_some_and(|value| value.trim_ascii_start().starts_with(b"true"))
 }
 
 #[cold]
@@ -121,6 +117,10 @@ mod tests {
             (
                 r#"{"output":{"default":false},"default":true,"default_explanation":"x","default_cause":"expired_queue"}"#,
                 default("expired_queue"),
+            ),
+            (
+                r#"{"output":"default","default":true,"default_explanation":"x","default_cause":"shed"}"#,
+                default("shed"),
             ),
             (
                 r#"{"output":1,"default":false,"models":[]}"#,

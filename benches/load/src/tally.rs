@@ -73,7 +73,7 @@ pub struct Measured {
     pub elapsed: Duration,
     /// Requests that were sent, the warm-up's included.
     pub sent_in_all: u64,
-    /// CPU time of this process over the whole run, warm-up included.
+    /// CPU time of this process over the whole run, warm-up included, without opening connections.
     pub cpu: Duration,
 }
 

@@ -192,7 +192,12 @@ impl Where {
 }
 
 /// `HOST:PORT`, or `http://HOST:PORT` with or without a slash.
-pub(super) fn address(from: &str, text: &str) -> Result<SocketAddr, CliError> {
+fn address(from: &str, text: &str) -> Result<SocketAddr, CliError> {
+    Ok(addresses(from, text)?[0])
+}
+
+/// All addresses of the same; at least one.
+pub(super) fn addresses(from: &str, text: &str) -> Result<Vec<SocketAddr>, CliError> {
     let bare = text.strip_prefix("http://").unwrap_or(text);
     let bare = bare.strip_suffix('/').unwrap_or(bare);
     let wrong = |why: &str| CliError::Usage(format!("{from}: '{text}' {why}"));
@@ -202,9 +207,13 @@ pub(super) fn address(from: &str, text: &str) -> Result<SocketAddr, CliError> {
         ));
     }
     let found = bare.to_socket_addrs();
-    let mut found = found
-        .map_err(|_| wrong("is not an address, expected HOST:PORT, such as 127.0.0.1:1338"))?;
-    found.next().ok_or_else(|| wrong("has no address"))
+    let found: Vec<_> = found
+        .map_err(|_| wrong("is not an address, expected HOST:PORT, such as 127.0.0.1:1338"))?
+        .collect();
+    if found.is_empty() {
+        return Err(wrong("has no address"));
+    }
+    Ok(found)
 }
 
 /// What the front end of a data directory wrote when it was ready.

@@ -20,8 +20,8 @@ use serde_json::Value;
 use skysail_load::search::Search;
 use skysail_load::{Measured, OpenLoop, Window};
 
-use super::client::{CliError, described, reason};
-use super::{Common, parse, told, write_lines};
+use super::client::{CliError, Where, described, reason};
+use super::{parse, told, write_lines};
 use live::Live;
 use schedule::{Schedule, ScheduleArgs};
 use target::{Target, TargetArgs};
@@ -51,8 +51,14 @@ a prediction within the SLO; defaults and errors are not.";
 
 /// `load`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES,
+          group(clap::ArgGroup::new("endpoint").required(true).args(["app", "url"])))]
 pub(crate) struct Load {
+    /// Print JSON, with a series by second
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Where,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -81,8 +87,6 @@ pub(crate) struct Load {
     /// Search the highest rate at which 99 % of what is offered is in time, from --rate on
     #[arg(long, conflicts_with_all = ["steps", "trace"], help_heading = "Run")]
     find_max: bool,
-    #[command(flatten)]
-    common: Common,
 }
 
 /// All that runs have in common.
@@ -135,7 +139,7 @@ impl Load {
         above_zero("--slo", self.slo)?;
         let schedule = self.schedule.schedule()?;
         let window = self.window(&schedule)?;
-        let target = self.target.target(&self.common.place)?;
+        let target = self.target.target(&self.place)?;
         let slo = self.slo.or(target.slo);
         if self.find_max && slo.is_none() {
             let text = "--find-max needs --slo, such as --slo 20ms: a URL has none of its own";
@@ -186,7 +190,7 @@ impl Load {
     /// One run; gives whether it was interrupted.
     async fn once(&self, plan: &Plan) -> anyhow::Result<bool> {
         let run = plan.run(&plan.schedule, plan.seed).await?;
-        let report = if self.common.json {
+        let report = if self.json {
             json::report(plan, &run).to_string()
         } else {
             format!("{}\n{}", text::heading(plan), text::report(plan, &run))
@@ -200,7 +204,7 @@ impl Load {
         let mut search = Search::new(self.schedule.rate());
         let (mut steps, mut best) = (Vec::<Value>::new(), None);
         let mut is_interrupted = false;
-        if !self.common.json {
+        if !self.json {
             write_lines(&text::heading(&plan))?;
         }
         while let Some(rate) = search.rate().filter(|_| !is_interrupted) {
@@ -210,7 +214,7 @@ impl Load {
             is_interrupted = run.is_interrupted;
             let step = Step { rate, run };
             steps.push(json::step(&step));
-            if !self.common.json {
+            if !self.json {
                 write_lines(&text::step(&plan, &step))?;
             }
             if !is_interrupted {
@@ -220,7 +224,7 @@ impl Load {
                 }
             }
         }
-        write_lines(&if self.common.json {
+        write_lines(&if self.json {
             json::search(&plan, &steps, best.as_ref(), is_interrupted).to_string()
         } else {
             text::found(&plan, best.as_ref(), is_interrupted)
@@ -262,6 +266,9 @@ impl Plan {
     }
 
     fn unreachable(&self, error: &skysail_load::Error) -> CliError {
+        if let skysail_load::Error::Timer { .. } = error {
+            return CliError::Refused(format!("{}: {}", described(error), reason(error)));
+        }
         CliError::Absent(format!(
             "{} at {}: {}; is the server running there, and does it take {} connections? \
              (--connections)",

@@ -1,6 +1,6 @@
 //! Where requests go and what they hold: an application of Skysail, or any HTTP endpoint.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,17 +15,15 @@ use super::super::{parse, segment};
 /// Most features of a random query: what a body of 16 MiB holds.
 const FEATURES_MAX: u64 = 1 << 20;
 
+/// Time for a connection to each address of a host that has several.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Flags that say what is sent where.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Target")]
 pub(super) struct TargetArgs {
     /// Query this application of the front end, in Clipper's JSON
-    #[arg(
-        long,
-        value_name = "NAME",
-        required_unless_present = "url",
-        conflicts_with = "url"
-    )]
+    #[arg(long, value_name = "NAME")]
     app: Option<String>,
     /// Send to this endpoint, whatever serves it: POST with --body or --inputs, else GET
     #[arg(long, value_name = "http://HOST[:PORT]/PATH")]
@@ -103,7 +101,7 @@ impl TargetArgs {
             return Err(CliError::Usage(text.to_owned()));
         }
         let (authority, path) = split(url)?;
-        let address = client::address("--url", &authority)?;
+        let address = listening(&client::addresses("--url", &authority)?);
         let bodies = self.listed(None)?;
         let method = if bodies.is_some() {
             Method::POST
@@ -231,6 +229,16 @@ fn split(url: &str) -> Result<(String, &str), CliError> {
         .is_some_and(|(_, port)| !port.contains(']'));
     let port = if has_port { "" } else { ":80" };
     Ok((format!("{authority}{port}"), path))
+}
+
+/// The first address that takes a connection: a name such as `localhost` has several, of which a
+/// server may listen on one. The first of all if none does, for the error.
+fn listening(addresses: &[SocketAddr]) -> SocketAddr {
+    let [only] = addresses else {
+        let takes = |one: &&SocketAddr| TcpStream::connect_timeout(one, PROBE_TIMEOUT).is_ok();
+        return *addresses.iter().find(takes).unwrap_or(&addresses[0]);
+    };
+    *only
 }
 
 fn read(flag: &str, file: &Path) -> Result<String, CliError> {

@@ -202,6 +202,14 @@ fn a_url_is_got_unless_there_is_something_to_post() {
 }
 
 #[test]
+fn a_name_of_several_addresses_is_the_one_where_a_server_listens() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let found = plan(&format!("--url http://localhost:{}/x", address.port()));
+    assert_eq!(found.target.address, address);
+}
+
+#[test]
 fn the_warm_up_of_steps_comes_before_them_and_that_of_a_trace_is_its_begin() {
     let steps = plan(&format!(
         "{URL} --arrivals constant --steps 2:2s,4:1s --warm-up 1s"
