@@ -184,10 +184,10 @@ fn a_trace_counts_from_its_first_timestamp() {
     );
     let trace = trace.expect("valid");
     assert_eq!(trace.length(), Duration::from_millis(1500));
-    let ms: Vec<_> = trace.into_iter().map(|at| at.as_millis()).collect();
+    let ms: Vec<_> = trace.arrivals().map(|at| at.as_millis()).collect();
     assert_eq!(ms, [0, 500, 500, 1000, 1500]);
     let trace = Trace::parse("0\n250\r\n1e3", TraceUnit::Milliseconds).expect("valid");
-    let ms: Vec<_> = trace.clone().into_iter().map(|at| at.as_millis()).collect();
+    let ms: Vec<_> = trace.arrivals().map(|at| at.as_millis()).collect();
     assert_eq!(ms, [0, 250, 1000]);
     close(trace.rate_mean(), 3.0, 1e-9);
 }

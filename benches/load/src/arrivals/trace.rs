@@ -4,6 +4,7 @@
 //! lines and lines that start with `#` count for nothing. The first timestamp is the start; what it
 //! says does not matter.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::RATE_MAX;
@@ -26,7 +27,7 @@ pub enum TraceUnit {
 /// Recorded arrivals, in order; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
-    offsets: Vec<Duration>,
+    offsets: Arc<[Duration]>,
 }
 
 /// What is wrong with a trace. Lines are counted from 1.
@@ -110,7 +111,15 @@ impl Trace {
         if offsets.is_empty() {
             return Err(TraceError::Empty);
         }
-        Ok(Self { offsets })
+        Ok(Self {
+            offsets: offsets.into(),
+        })
+    }
+
+    /// The instants, as offsets from the first; they share the trace's memory.
+    pub fn arrivals(&self) -> impl Iterator<Item = Duration> + use<> {
+        let offsets = self.offsets.clone();
+        (0..offsets.len()).map(move |index| offsets[index])
     }
 
     /// From the first arrival to the last.
@@ -124,15 +133,6 @@ impl Trace {
     pub fn rate_mean(&self) -> f64 {
         let length_s = self.length().as_secs_f64().max(1.0 / RATE_MAX);
         self.offsets.len() as f64 / length_s
-    }
-}
-
-impl IntoIterator for Trace {
-    type Item = Duration;
-    type IntoIter = std::vec::IntoIter<Duration>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.offsets.into_iter()
     }
 }
 

@@ -81,9 +81,16 @@ async fn sends_every_arrival_of_the_window_once_over_its_connections() {
         (0, 0, 0)
     );
     assert_eq!((server.connections(), server.requests()), (4, 199));
-    assert!(server.first_bodies().iter().all(|body| *body == BODY));
     assert_eq!(measured.elapsed, 100 * MS);
     assert!(measured.cpu_us_per_request().unwrap() > 0.0);
+}
+
+#[tokio::test]
+async fn requests_due_at_once_go_out_at_once_each_on_a_connection() {
+    let server = TestServer::start().await;
+    let measured = run(driver(&server, 4), "/late", at_once(4)).await;
+    assert_eq!((measured.answered, measured.waited), (4, 0));
+    assert_eq!(server.first_bodies(), [BODY; 4]);
 }
 
 #[tokio::test]
@@ -171,7 +178,7 @@ async fn a_server_that_went_away_is_counted_to_the_end() {
 async fn what_found_no_connection_in_time_is_not_sent() {
     let server = TestServer::start().await;
     let mut driver = driver(&server, 1);
-    driver.timeout = 500 * MS;
+    driver.timeout = 2000 * MS;
     let measured = run(driver, "/hang", at_once(3)).await;
     assert_eq!((measured.sent, measured.not_sent), (1, 2));
     assert_eq!(measured.errors["timeout"], 1);

@@ -213,7 +213,7 @@ impl Load {
             let run = plan.run(&plan.schedule.at(rate), seed).await?;
             is_interrupted = run.is_interrupted;
             let step = Step { rate, run };
-            steps.push(json::step(&step));
+            steps.push(json::step(&plan, &step));
             if !self.json {
                 write_lines(&text::step(&plan, &step))?;
             }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use skysail_load::{Histogram, Measured, Second};
 
 use super::super::parse::micros;
-use super::text::quantiles;
+use super::text::{Limit, limit, quantiles};
 use super::{Plan, Run, Step};
 
 /// The schema of all that this prints.
@@ -34,17 +34,18 @@ pub(super) fn search(
 }
 
 /// One step of a search.
-pub(super) fn step(step: &Step) -> Value {
+pub(super) fn step(plan: &Plan, step: &Step) -> Value {
     let measured = &step.run.measured;
     json!({
         "rate": step.rate, "offered": measured.offered, "in_time": measured.in_time,
         "p99_us": measured.latencies.value_at_quantile(0.99), "holds": measured.p99_holds(),
+        "limit": limit_of(plan, measured),
     })
 }
 
 fn plan_of(plan: &Plan) -> Value {
     json!({
-        "schema": SCHEMA, "method": plan.target.method.as_str(), "url": plan.target.url,
+        "schema": SCHEMA, "method": plan.target.method(), "url": plan.target.url,
         "arrivals": plan.schedule.described(), "seed": plan.seed,
         "connections": plan.connections, "slo_us": plan.window.slo.map(micros),
         "warm_up_s": plan.window.warm_up.as_secs_f64(),
@@ -66,6 +67,7 @@ fn measured(plan: &Plan, measured: &Measured) -> Value {
         "not_sent": measured.not_sent, "waited": measured.waited,
         "unfinished": measured.unfinished,
         "latency_us": times(&measured.latencies), "lateness_us": times(&measured.lateness),
+        "limit": limit_of(plan, measured),
         "cpu_us_per_request": measured.cpu_us_per_request(),
         "seconds": seconds,
     })
@@ -78,6 +80,14 @@ fn second_of(index: usize, second: &Second, in_time: Option<u64>) -> Value {
         "answered": second.answered, "in_time": in_time, "defaults": second.defaults,
         "errors": second.errors, "not_sent": second.not_sent,
         "p50_us": at(0.5), "p99_us": at(0.99), "max_us": second.latencies.max(),
+    })
+}
+
+/// What may have bound the run besides the server, if something did.
+fn limit_of(plan: &Plan, measured: &Measured) -> Option<&'static str> {
+    limit(plan.window.slo, measured).map(|limit| match limit {
+        Limit::Connections => "connections",
+        Limit::Load => "load",
     })
 }
 

@@ -140,7 +140,7 @@ impl Schedule {
         warm_up: Duration,
     ) -> Result<Box<dyn Iterator<Item = Duration>>, CliError> {
         let (gaps, rate) = match self {
-            Schedule::Trace(trace) => return Ok(Box::new(trace.clone().into_iter())),
+            Schedule::Trace(trace) => return Ok(Box::new(trace.arrivals())),
             Schedule::Process { gaps, rate } => (*gaps, rate),
         };
         let warmed = match rate {

@@ -1,12 +1,13 @@
 //! Where requests go and what they hold: an application of Skysail, or any HTTP endpoint.
 
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
-use skysail_load::{InputKind, Method, RandomInputs, Request};
+use skysail_load::{InputKind, RandomInputs, Request};
 
 use super::super::client::{self, CliError, Client, Where};
 use super::super::render::{cell, items};
@@ -25,11 +26,12 @@ pub(super) struct TargetArgs {
     /// Query this application of the front end, in Clipper's JSON
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
-    /// Send to this endpoint, whatever serves it: POST with --body or --inputs, else GET
+    /// Send to this endpoint, whatever serves it: POST of what --body, --inputs or --features
+    /// say, else GET
     #[arg(long, value_name = "http://HOST[:PORT]/PATH")]
     url: Option<String>,
-    /// Numbers of a random input [default: the application's]
-    #[arg(long, value_name = "N", conflicts_with_all = ["inputs", "body", "url"],
+    /// Numbers of a random input, in Clipper's JSON [default: the application's]
+    #[arg(long, value_name = "N", conflicts_with_all = ["inputs", "body"],
           value_parser = clap::value_parser!(u64).range(1..=FEATURES_MAX))]
     features: Option<u64>,
     /// Send the lines of this file in turn: each a JSON body, or with --app an input
@@ -47,7 +49,6 @@ pub(super) struct TargetArgs {
 pub(super) struct Target {
     pub(super) address: SocketAddr,
     pub(super) url: String,
-    pub(super) method: Method,
     /// All but the body.
     pub(super) template: Request,
     /// The application's objective.
@@ -56,6 +57,8 @@ pub(super) struct Target {
 }
 
 enum Content {
+    /// A `GET`.
+    Nothing,
     /// In turn; never empty.
     Listed(Vec<Bytes>),
     Random(InputKind),
@@ -88,7 +91,6 @@ impl TargetArgs {
         Ok(Target {
             address: found.address,
             url: format!("http://{}{path}", found.address),
-            method: Method::POST,
             template: Request::post_json(&path, "").map_err(|error| usage(&error))?,
             slo: found.slo,
             content,
@@ -102,44 +104,46 @@ impl TargetArgs {
         }
         let (authority, path) = split(url)?;
         let address = listening(&client::addresses("--url", &authority)?);
-        let bodies = self.listed(None)?;
-        let method = if bodies.is_some() {
-            Method::POST
-        } else {
-            Method::GET
+        let content = match (self.listed(None)?, self.features) {
+            (Some(bodies), _) => Content::Listed(bodies),
+            (None, Some(features)) => Content::Random(InputKind::Floats {
+                features: features as usize,
+            }),
+            (None, None) => Content::Nothing,
         };
-        let mut template = Request::new(method.clone(), path).map_err(|error| usage(&error))?;
-        template = template.with_header("host", &authority);
-        match (&bodies, &self.content_type) {
-            (None, Some(_)) => {
-                let text = "--content-type needs --body or --inputs";
+        let template = match &content {
+            Content::Nothing => Request::get(path),
+            Content::Listed(_) | Content::Random(_) => Request::post_json(path, ""),
+        };
+        let template = template.map(|template| template.with_header("host", &authority));
+        let mut template = template.map_err(|error| usage(&error))?;
+        if let Some(content_type) = &self.content_type {
+            if matches!(content, Content::Nothing) {
+                let text = "--content-type needs --body, --inputs or --features";
                 return Err(CliError::Usage(text.to_owned()));
             }
-            (None, None) => {}
-            (Some(_), given) => {
-                let content_type = given.as_deref().unwrap_or("application/json");
-                template = template.with_header("content-type", content_type);
-            }
+            template = template.with_header("content-type", content_type);
         }
         Ok(Target {
             address,
             url: url.to_owned(),
-            method,
             template,
             slo: None,
-            content: Content::Listed(bodies.unwrap_or_else(|| vec![Bytes::new()])),
+            content,
         })
     }
 
     /// The bodies of files; `None` where no file is given.
     fn listed(&self, input_type: Option<&str>) -> Result<Option<Vec<Bytes>>, CliError> {
         if let Some(file) = &self.body {
-            return Ok(Some(vec![read("--body", file)?.into()]));
+            let body = std::fs::read(file).map_err(|error| unreadable("--body", file, &error))?;
+            return Ok(Some(vec![body.into()]));
         }
         let Some(file) = &self.inputs else {
             return Ok(None);
         };
-        let text = read("--inputs", file)?;
+        let text = std::fs::read_to_string(file);
+        let text = text.map_err(|error| unreadable("--inputs", file, &error))?;
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         let bodies: Vec<Bytes> = match (&self.app, input_type) {
             (Some(_), input_type) => lines.map(|line| body(line, input_type).into()).collect(),
@@ -172,12 +176,25 @@ impl TargetArgs {
 }
 
 impl Target {
+    /// How it is sent.
+    pub(super) fn method(&self) -> &'static str {
+        match self.content {
+            Content::Nothing => "GET",
+            Content::Listed(_) | Content::Random(_) => "POST",
+        }
+    }
+
     /// The bodies of a run.
     pub(super) fn bodies(&self, seed: u64) -> Box<dyn FnMut() -> Bytes> {
         match &self.content {
+            Content::Nothing => Box::new(Bytes::new),
             Content::Listed(bodies) => {
-                let mut bodies = bodies.clone().into_iter().cycle();
-                Box::new(move || bodies.next().expect("a list is never empty"))
+                let (bodies, mut next) = (bodies.clone(), 0);
+                Box::new(move || {
+                    let body = bodies[next].clone();
+                    next = (next + 1) % bodies.len();
+                    body
+                })
             }
             Content::Random(kind) => {
                 let mut inputs = RandomInputs::new(*kind, seed);
@@ -215,7 +232,8 @@ fn body(line: &str, input_type: Option<&str>) -> String {
 
 /// `HOST:PORT` and the path of a URL.
 fn split(url: &str) -> Result<(String, &str), CliError> {
-    let Some(rest) = url.strip_prefix("http://") else {
+    let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic());
+    let Some(rest) = url.strip_prefix("http://").filter(|_| is_plain) else {
         return Err(CliError::Usage(format!(
             "--url: '{url}' is not supported, expected http://HOST:PORT/PATH"
         )));
@@ -241,9 +259,8 @@ fn listening(addresses: &[SocketAddr]) -> SocketAddr {
     *only
 }
 
-fn read(flag: &str, file: &Path) -> Result<String, CliError> {
-    let text = std::fs::read_to_string(file);
-    text.map_err(|error| CliError::Usage(format!("{flag}: {}: {error}", file.display())))
+fn unreadable(flag: &str, file: &Path, error: &io::Error) -> CliError {
+    CliError::Usage(format!("{flag}: {}: {error}", file.display()))
 }
 
 fn content_type(text: &str) -> Result<String, String> {

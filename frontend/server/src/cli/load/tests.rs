@@ -92,7 +92,6 @@ fn flags_that_contradict_each_other_are_refused() {
             ErrorKind::ArgumentConflict,
         ),
         ("--app a --content-type x", ErrorKind::ArgumentConflict),
-        ("--url http://h/ --features 5", ErrorKind::ArgumentConflict),
         ("--app a --arrivals uniform", ErrorKind::InvalidValue),
         ("--app a --steps 1000", ErrorKind::ValueValidation),
         ("--app a --steps 1000:10", ErrorKind::ValueValidation),
@@ -148,6 +147,7 @@ fn values_that_cannot_be_right_are_refused_in_one_line() {
             "--url: 'https://h/x' is not supported, expected http://",
         ),
         ("h:1/x", "--url: 'h:1/x' is not supported"),
+        ("http://hö:1/", "--url: 'http://hö:1/' is not supported"),
         ("http://:5x/", "--url: ':5x' is not an address"),
     ] {
         let text = refused(&format!("--url {url}"));
@@ -183,20 +183,21 @@ fn a_front_end_that_is_not_there_is_no_mistake_of_usage() {
 #[test]
 fn a_url_is_got_unless_there_is_something_to_post() {
     let got = plan("--url http://127.0.0.1:9");
-    assert_eq!(
-        (got.target.method.as_str(), got.target.address.port()),
-        ("GET", 9)
-    );
+    assert_eq!((got.target.method(), got.target.address.port()), ("GET", 9));
     assert_eq!(plan("--url http://127.0.0.1/x").target.address.port(), 80);
     let bodies = file("{\"a\":1}\n\n{\"a\":2}\n");
     let path = bodies.path().display();
     let posted = plan(&format!("{URL} --inputs {path}"));
-    assert_eq!(posted.target.method.as_str(), "POST");
+    assert_eq!(posted.target.method(), "POST");
     let mut next = posted.target.bodies(0);
     assert_eq!(
         [next(), next(), next()],
         ["{\"a\":1}", "{\"a\":2}", "{\"a\":1}"]
     );
+    let random = plan(&format!("{URL} --features 2"));
+    assert_eq!(random.target.method(), "POST");
+    let body: Value = serde_json::from_slice(&random.target.bodies(0)()).expect("JSON");
+    assert_eq!(body["input"].as_array().map(Vec::len), Some(2));
     let whole = plan(&format!("{URL} --body {path}"));
     assert_eq!(whole.target.bodies(0)(), "{\"a\":1}\n\n{\"a\":2}\n");
 }
@@ -221,6 +222,10 @@ fn the_warm_up_of_steps_comes_before_them_and_that_of_a_trace_is_its_begin() {
     );
     let trace = file("10\n11\n12\n");
     let path = trace.path().display();
+    let random = plan(&format!("{URL} --features 2"));
+    assert_eq!(random.target.method(), "POST");
+    let body: Value = serde_json::from_slice(&random.target.bodies(0)()).expect("JSON");
+    assert_eq!(body["input"].as_array().map(Vec::len), Some(2));
     let whole = plan(&format!("{URL} --trace {path}"));
     assert_eq!(whole.window.warm_up, Duration::ZERO);
     assert_eq!(whole.window.duration, Duration::from_millis(2001));
@@ -357,13 +362,33 @@ fn a_search_is_shown_step_by_step_and_with_its_best_run() {
     let says = "\nhighest rate at which the p99 is within 20ms: 50.0/s\n\n";
     assert!(found.starts_with(says), "{found}");
     assert!(text::found(&plan, None, true).contains("no rate was found until interrupted"));
-    let steps = [json::step(&best)];
+    let steps = [json::step(&plan, &best)];
     let json = json::search(&plan, &steps, Some(&best), false);
     assert_eq!(
         (&json["rate_max"], &json["best"]["answered"]),
         (&50.0.into(), &98.into())
     );
     assert_eq!(json["steps"][0]["holds"], false);
+}
+
+#[test]
+fn what_binds_a_run_besides_the_server_is_told() {
+    const MS: Duration = Duration::from_millis(1);
+    let slo = Some(20 * MS);
+    let limit_of = |waits: bool, late: Duration| {
+        let mut tally = Tally::new(Window {
+            warm_up: Duration::ZERO,
+            duration: 1000 * MS,
+            slo,
+        });
+        tally.offered(MS, waits);
+        tally.sent(MS, MS + late);
+        tally.done(MS, MS + late, Outcome::Prediction);
+        text::limit(slo, &tally.finish(1000 * MS, MS))
+    };
+    assert_eq!(limit_of(false, 4 * MS), None);
+    assert_eq!(limit_of(false, 6 * MS), Some(text::Limit::Load));
+    assert_eq!(limit_of(true, 6 * MS), Some(text::Limit::Connections));
 }
 
 #[test]

@@ -9,11 +9,14 @@ use super::super::parse::micros;
 use super::super::render::{Table, time};
 use super::{Plan, Run, Step};
 
+/// The p99 of lateness that is borne where there is no SLO.
+const LATE_BEARABLE: Duration = Duration::from_millis(5);
+
 /// What is sent where, in two lines.
 pub(super) fn heading(plan: &Plan) -> String {
     format!(
         "{} {}\n{}; {} after a warm-up of {}, {} connections, seed {}\n",
-        plan.target.method,
+        plan.target.method(),
         plan.target.url,
         plan.schedule.described(),
         shown(plan.window.duration),
@@ -74,7 +77,14 @@ fn times(measured: &Measured) -> Table {
         ("latency", &measured.latencies),
         ("sent late by", &measured.lateness),
     ] {
-        let [p50, p90, p99, p999, max] = quantiles(times).map(ms);
+        let shown = |us| {
+            if times.is_empty() {
+                "-".to_owned()
+            } else {
+                ms(us)
+            }
+        };
+        let [p50, p90, p99, p999, max] = quantiles(times).map(shown);
         table.row([name.to_owned(), p50, p90, p99, p999, max]);
     }
     table
@@ -100,7 +110,7 @@ fn notes(plan: &Plan, run: &Run) -> Vec<String> {
             measured.waited, plan.connections,
         ));
     }
-    if is_generator_late(plan.window.slo, measured) {
+    if limit(plan.window.slo, measured) == Some(Limit::Load) {
         notes.push(
             "the load itself was sent late: it, not the server, is the limit on this machine"
                 .to_owned(),
@@ -109,16 +119,22 @@ fn notes(plan: &Plan, run: &Run) -> Vec<String> {
     notes
 }
 
-/// Whether sends are late with connections to spare, by a part of the SLO that matters.
-fn is_generator_late(slo: Option<Duration>, measured: &Measured) -> bool {
-    let bearable = slo.map_or(Duration::from_millis(5), |slo| slo / 4);
-    let late = measured.lateness.value_at_quantile(0.99);
-    !is_short_of_connections(measured) && late > micros(bearable)
+/// What may have bound a run besides the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// More than 1 % of the requests waited for a connection.
+    Connections,
+    /// Sends were late with connections to spare, by a part of the SLO that matters.
+    Load,
 }
 
-/// Whether more than 1 % of the requests waited for a connection.
-fn is_short_of_connections(measured: &Measured) -> bool {
-    measured.waited * 100 > measured.offered
+pub(super) fn limit(slo: Option<Duration>, measured: &Measured) -> Option<Limit> {
+    if measured.waited * 100 > measured.offered {
+        return Some(Limit::Connections);
+    }
+    let bearable = slo.map_or(LATE_BEARABLE, |slo| slo / 4);
+    let late = measured.lateness.value_at_quantile(0.99);
+    (late > micros(bearable)).then_some(Limit::Load)
 }
 
 /// One step of a search, in a line.
@@ -127,13 +143,11 @@ pub(super) fn step(plan: &Plan, step: &Step) -> String {
     let verdict = match (step.run.is_interrupted, measured.p99_holds()) {
         (true, _) => "interrupted",
         (false, true) => "holds",
-        (false, false) if is_generator_late(plan.window.slo, measured) => {
-            "does not hold: the load itself was sent late"
-        }
-        (false, false) if is_short_of_connections(measured) => {
-            "does not hold: all connections were busy"
-        }
-        (false, false) => "does not hold",
+        (false, false) => match limit(plan.window.slo, measured) {
+            Some(Limit::Connections) => "does not hold: all connections were busy",
+            Some(Limit::Load) => "does not hold: the load itself was sent late",
+            None => "does not hold",
+        },
     };
     format!(
         "{:>9.1}/s  p99 {:>12}  in time {:>7}  {verdict}",
