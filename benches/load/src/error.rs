@@ -40,10 +40,31 @@ pub enum Error {
         /// The most that is read.
         limit_bytes: usize,
     },
+    /// There is no timer to send by.
+    #[error("the system gives no timer")]
+    Timer {
+        /// What it said.
+        source: io::Error,
+    },
     /// The path of a request is not one.
     #[error("{path:?} is not a path: it must start with '/' and hold no spaces or controls")]
     Path {
         /// The path as given.
         path: String,
     },
+}
+
+impl Error {
+    /// What failed, in one word: the same for all errors of a variant.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Error::Connect { .. } => "connect",
+            Error::Connection { .. } => "connection",
+            Error::Timeout { .. } => "timeout",
+            Error::TooLong { .. } => "too_long",
+            Error::Timer { .. } => "timer",
+            Error::Path { .. } => "path",
+        }
+    }
 }

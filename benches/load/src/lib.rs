@@ -1,23 +1,34 @@
-//! HTTP load driver: sends prebuilt requests over keep-alive connections and times the answers.
+//! HTTP load driver: sends requests over keep-alive connections and times the answers.
 //!
 //! [`ClosedLoop`] keeps one request in flight on each of its connections and sends the next when
 //! the answer is there. It has two modes: [`ClosedLoop::send_each`] sends every request of a list
 //! once and hands over the answers; [`ClosedLoop::measure`] repeats a list for a set time and
-//! counts. [`get`], [`post_json`] and [`send`] make one request on a connection of their own.
+//! counts. A closed loop measures what a server can do at a given concurrency. Its latencies hold
+//! for that concurrency only: a slow server slows the loop down too.
 //!
-//! A closed loop measures what a server can do at a given concurrency. Its latencies hold for that
-//! concurrency only: a slow server slows the loop down too.
+//! [`OpenLoop`] sends at the times of an arrival process ([`arrivals`]) whatever the server does,
+//! and measures latency from those times; [`search`] finds the highest rate that a server bears.
+//! `skysail load` is made of it.
+//!
+//! [`get`], [`post_json`] and [`send`] make one request on a connection of their own.
 //!
 //! # Cost
-//! The driver shares its cores with the server under test. A request is built once; sending it
-//! counts references of its path, header values and body. The header map of an answer is reused
-//! for the next request in `measure`, so that what is allocated per request is hyper's.
+//! The driver shares its cores with the server under test. In a closed loop a request is built
+//! once; sending it counts references of its path, header values and body. The header map of an
+//! answer is reused for the next request, so that what is allocated per request is hyper's.
 
+pub mod arrivals;
 mod closed_loop;
 mod connection;
 mod error;
+mod inputs;
 mod message;
+mod open_loop;
+mod outcome;
+mod pacer;
 mod report;
+pub mod search;
+mod tally;
 #[cfg(test)]
 mod test_server;
 
@@ -28,9 +39,14 @@ use bytes::Bytes;
 
 pub use closed_loop::{Answer, ClosedLoop, Mark, Timing};
 pub use error::Error;
+pub use hdrhistogram::Histogram;
 pub use hyper::{HeaderMap, Method, StatusCode};
+pub use inputs::{InputKind, RandomInputs};
 pub use message::{Request, Response};
+pub use open_loop::{OpenLoop, Progress};
+pub use outcome::{CAUSE_UNNAMED, Outcome};
 pub use report::Report;
+pub use tally::{ByName, Measured, Second, Tally, Window};
 
 use connection::Connection;
 

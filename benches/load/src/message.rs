@@ -71,6 +71,10 @@ impl Request {
         self
     }
 
+    pub(crate) fn set_body(&mut self, body: Bytes) {
+        self.body = body;
+    }
+
     /// What hyper sends; the entries of `headers` are dropped, its memory is used again.
     pub(crate) fn to_http(
         &self,

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -14,10 +15,18 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
+/// `/late` takes at least this long.
+pub(crate) const LATE: Duration = Duration::from_millis(30);
+
+/// A default as Skysail writes it.
+const DEFAULT: &str = r#"{"query_id":0,"output":-1,"default":true,
+    "default_explanation":"shed","default_cause":"shed"}"#;
+
 /// Listens on a port of its own until the test's runtime ends.
 ///
 /// `/echo` answers the body, `/last` too and closes the connection; `/abort` closes it without an
-/// answer; `/hang` never answers; else 404. What it was sent is told in `x-` headers.
+/// answer; `/hang` never answers; `/late` answers after [`LATE`]; `/default` answers Clipper's
+/// JSON of a default; `/busy` answers 503; else 404. What it was sent is told in `x-` headers.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     /// For each connection the bodies that it brought.
@@ -87,6 +96,9 @@ async fn answer(
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         "/abort" => return Err("an error ends the connection".into()),
+        "/late" => tokio::time::sleep(LATE).await,
+        "/default" => *response.body_mut() = Full::from(DEFAULT),
+        "/busy" => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
         "/hang" => std::future::pending::<()>().await,
         _ => *response.status_mut() = StatusCode::NOT_FOUND,
     }

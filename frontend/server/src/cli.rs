@@ -9,6 +9,7 @@
 mod applications;
 mod client;
 mod deployments;
+pub(crate) mod load;
 mod models;
 pub(crate) mod parse;
 mod predict;
@@ -72,10 +73,7 @@ impl ClientCommand {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let common = self.common();
         let outcome = Client::connect(&common.place).and_then(|client| self.carry_out(&client));
-        let printed = outcome.map_err(|error| match error {
-            CliError::Usage(_) => usage(error),
-            other => other.into(),
-        })?;
+        let printed = outcome.map_err(told)?;
         write_lines(if common.json {
             &printed.json
         } else {
@@ -106,6 +104,14 @@ impl ClientCommand {
             ClientCommand::Status(command) => command.run(client),
             ClientCommand::Predict(command) => command.run(client),
         }
+    }
+}
+
+/// An error for [`report`](crate::console::report).
+fn told(error: CliError) -> anyhow::Error {
+    match error {
+        CliError::Usage(_) => usage(error),
+        other => other.into(),
     }
 }
 

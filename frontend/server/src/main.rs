@@ -47,6 +47,8 @@ enum Command {
     Serve(serve::Args),
     #[command(flatten)]
     Client(cli::ClientCommand),
+    /// Send load to an application or a URL, open-loop, and measure its latency
+    Load(Box<cli::load::Load>),
     /// Make the keys by which containers beyond this machine are known
     #[command(subcommand)]
     Keys(keys::Command),
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args, started),
         Command::Serve(args) => serve::run(&args),
         Command::Client(command) => command.run(),
+        Command::Load(load) => load.run(),
         Command::ExampleContainer(args) => Ok(example::run(args)),
         Command::Keys(command) => command.run(),
         Command::Completions { shell } => {

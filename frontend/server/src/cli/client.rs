@@ -130,7 +130,7 @@ impl Client {
     }
 
     /// A front end that listens everywhere is reached where its management is.
-    fn query_address(&self, told: &str) -> Result<SocketAddr, CliError> {
+    pub(super) fn query_address(&self, told: &str) -> Result<SocketAddr, CliError> {
         let address = told.parse::<SocketAddr>();
         let mut address = address.map_err(|_| {
             CliError::Refused(format!(
@@ -171,6 +171,11 @@ impl Client {
 }
 
 impl Where {
+    /// Whether the command line says it.
+    pub(super) fn is_given(&self) -> bool {
+        self.management.is_some() || self.data_dir.is_some()
+    }
+
     /// What is given on the command line counts more than the environment.
     fn address(&self, variable: Option<&str>) -> Result<SocketAddr, CliError> {
         if let Some(text) = &self.management {
@@ -188,6 +193,11 @@ impl Where {
 
 /// `HOST:PORT`, or `http://HOST:PORT` with or without a slash.
 fn address(from: &str, text: &str) -> Result<SocketAddr, CliError> {
+    Ok(addresses(from, text)?[0])
+}
+
+/// All addresses of the same; at least one.
+pub(super) fn addresses(from: &str, text: &str) -> Result<Vec<SocketAddr>, CliError> {
     let bare = text.strip_prefix("http://").unwrap_or(text);
     let bare = bare.strip_suffix('/').unwrap_or(bare);
     let wrong = |why: &str| CliError::Usage(format!("{from}: '{text}' {why}"));
@@ -197,9 +207,13 @@ fn address(from: &str, text: &str) -> Result<SocketAddr, CliError> {
         ));
     }
     let found = bare.to_socket_addrs();
-    let mut found = found
-        .map_err(|_| wrong("is not an address, expected HOST:PORT, such as 127.0.0.1:1338"))?;
-    found.next().ok_or_else(|| wrong("has no address"))
+    let found: Vec<_> = found
+        .map_err(|_| wrong("is not an address, expected HOST:PORT, such as 127.0.0.1:1338"))?
+        .collect();
+    if found.is_empty() {
+        return Err(wrong("has no address"));
+    }
+    Ok(found)
 }
 
 /// What the front end of a data directory wrote when it was ready.
@@ -268,7 +282,7 @@ fn unexplained(response: &Response) -> String {
 }
 
 /// The innermost cause, which says what happened in the system's words.
-fn reason(error: &skysail_load::Error) -> String {
+pub(super) fn reason(error: &skysail_load::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;
@@ -279,7 +293,7 @@ fn reason(error: &skysail_load::Error) -> String {
     }
 }
 
-fn described(error: &skysail_load::Error) -> String {
+pub(super) fn described(error: &skysail_load::Error) -> String {
     error.to_string()
 }
 

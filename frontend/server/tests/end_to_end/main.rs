@@ -13,3 +13,4 @@ mod deployments;
 mod harness;
 mod keys;
 mod life_cycle;
+mod load;
