@@ -481,10 +481,9 @@ impl<Q> Batcher<Q> {
 
     fn expire(&mut self, now: At, actions: &mut Actions<Q>) {
         let mut any = false;
-        while let Some(item) = self.queue.head().filter(|item| item.deadline <= now) {
-            let key = item.key;
-            self.queue.pop(Class::Any);
-            any |= self.give_back_queued(key, Cause::ExpiredQueue, None, actions);
+        let due = |item: &Item| item.deadline <= now;
+        while let Some(item) = self.queue.pop_if(Class::Any, due) {
+            any |= self.give_back_queued(item.key, Cause::ExpiredQueue, None, actions);
         }
         if any {
             self.policy.expired(now);
@@ -520,14 +519,12 @@ impl<Q> Batcher<Q> {
             _ => Class::Any,
         };
         let rows_before = self.queue.rows();
-        let is_due = |item: &&Item| item.deadline < before;
-        while let Some(item) = self.queue.head_of(class).filter(is_due) {
-            if keep_last && self.queue.rows() == 1 {
+        let is_due = |item: &Item| item.deadline < before;
+        while self.queue.rows() > usize::from(keep_last) {
+            let Some(item) = self.queue.pop_if(class, is_due) else {
                 break;
-            }
-            let key = item.key;
-            self.queue.pop(class);
-            self.give_back_queued(key, Cause::Shed, Some(by), actions);
+            };
+            self.give_back_queued(item.key, Cause::Shed, Some(by), actions);
         }
         rows_before - self.queue.rows()
     }
@@ -660,20 +657,18 @@ fn fill<Q>(queue: &mut Queue, queries: &mut Queries<Q>, flight: &mut Flight, pla
         &[Class::Any]
     };
     for class in classes {
-        while let Some(item) = queue.head_of(*class) {
-            let cost = f64::from(item.cost);
-            let full = flight.rows.len() >= plan.rows_max || flight.size + cost > plan.size_max;
-            if full && !flight.rows.is_empty() {
-                return;
-            }
-            let item = *item;
-            queue.pop(*class);
+        let has_room = |flight: &Flight, item: &Item| {
+            let size = flight.size + f64::from(item.cost);
+            let fits = flight.rows.len() < plan.rows_max && size <= plan.size_max;
+            fits || flight.rows.is_empty()
+        };
+        while let Some(item) = queue.pop_if(*class, |item| has_room(flight, item)) {
             let Some(held) = queries.get_mut(item.key) else {
                 continue;
             };
             held.queued = false;
             held.in_flight += 1;
-            flight.size += cost;
+            flight.size += f64::from(item.cost);
             flight.objective = flight.objective.min(item.deadline.since(item.arrival));
             flight.rows.push(Row {
                 key: item.key,

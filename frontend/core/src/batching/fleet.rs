@@ -127,15 +127,19 @@ impl Fleet {
 
     /// The idle replica with the least rank, among equals the one that waited longest.
     pub(super) fn idle(&self, now: At, rank: impl Fn(usize) -> f64) -> Option<usize> {
-        let only = self.serving() == 1;
         let free = self
             .replicas()
-            .filter(|(_, one)| !one.draining && !one.busy && (only || !one.is_paused(now)));
+            .filter(|(_, one)| !one.busy && !one.draining && !self.is_held_back(one, now));
         let least = free.min_by(|(a, one), (b, other)| {
             let by_rank = rank(*a).total_cmp(&rank(*b));
             by_rank.then(one.last_batch.cmp(&other.last_batch))
         });
         least.map(|(place, _)| place)
+    }
+
+    /// Paused, and not the only one.
+    fn is_held_back(&self, replica: &Replica, now: At) -> bool {
+        replica.is_paused(now) && self.serving() > 1
     }
 
     /// Marks the replica busy and gives its empty flight to fill in.

@@ -135,9 +135,14 @@ impl Class {
 pub struct Queue {
     /// Of application `i`: `2 i` in contract, `2 i + 1` out of contract.
     rings: Vec<Ring>,
+    /// The deadline of each ring's first item, [`NEVER`] if it has none: what is looked at
+    /// most often lies together.
+    heads: Vec<At>,
     rows: usize,
     size: u64,
 }
+
+const NEVER: At = At::from_nanos(u64::MAX);
 
 impl Queue {
     /// Items that wait.
@@ -167,8 +172,10 @@ impl Queue {
         assert!(ring < RINGS_MAX, "too many applications of one model");
         if ring >= self.rings.len() {
             self.rings.resize_with(ring + 1, Ring::default);
+            self.heads.resize(ring + 1, NEVER);
         }
         self.rings[ring].push(item);
+        self.heads[ring] = self.heads[ring].min(item.deadline);
         self.rows += 1;
         self.size += u64::from(item.cost);
     }
@@ -187,8 +194,18 @@ impl Queue {
 
     /// Takes the item with the least deadline of a class.
     pub fn pop(&mut self, class: Class) -> Option<Item> {
-        let ring = self.first(class)?;
-        let item = self.rings[ring].items.pop_front()?.item;
+        self.pop_if(class, |_| true)
+    }
+
+    /// Takes the item with the least deadline of a class, if it is wanted.
+    pub fn pop_if(&mut self, class: Class, wanted: impl FnOnce(&Item) -> bool) -> Option<Item> {
+        let first = self.first(class)?;
+        let ring = &mut self.rings[first];
+        if !wanted(ring.head()?) {
+            return None;
+        }
+        let item = ring.items.pop_front()?.item;
+        self.heads[first] = ring.head().map_or(NEVER, |next| next.deadline);
         self.rows -= 1;
         self.size -= u64::from(item.cost);
         Some(item)
@@ -211,20 +228,21 @@ impl Queue {
     }
 
     fn first(&self, class: Class) -> Option<usize> {
-        if let [only] = self.rings.as_slice() {
-            return (!only.items.is_empty() && class.holds(0)).then_some(0);
+        let (mut first, mut least) = (None, NEVER);
+        for (ring, head) in self.heads.iter().enumerate() {
+            if *head < least && class.holds(ring) {
+                (first, least) = (Some(ring), *head);
+            }
         }
-        let rings = self.rings.iter().enumerate();
-        rings
-            .filter(|(index, ring)| class.holds(*index) && !ring.items.is_empty())
-            .min_by_key(|(_, ring)| ring.head().map(|item| item.deadline))
-            .map(|(index, _)| index)
+        first
     }
 
     /// Panics if an invariant does not hold; tests call it after every step.
     pub fn check_invariants(&self) {
         let (mut rows, mut size) = (0, 0);
-        for ring in &self.rings {
+        for (ring, head) in self.rings.iter().zip(&self.heads) {
+            let first = ring.head().map_or(NEVER, |item| item.deadline);
+            assert_eq!(*head, first, "heads are copies");
             let items = ring.items.iter();
             let pairs = items.clone().zip(items.clone().skip(1));
             for (one, next) in pairs {
