@@ -230,8 +230,6 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
-
     /// Whatever happens: one outcome a query, nothing dispatched late, and nobody idle beside
     /// a query that waits.
     #[test]
