@@ -9,12 +9,15 @@
 //! | [`sizing`] | how many rows a batch may have |
 //! | [`replica`] | which replica takes the next batch |
 //! | [`lane`] | all of that for one version of a model |
+//! | [`batching`] | the same with window-EDF: queue, profile, windows, hedges |
+//! | [`batching`] | the same with window-EDF: queue, profile, windows, hedges |
 //! | [`outcome`] | the causes of a default, one table |
 //!
 //! Time comes in as an argument; what must be unpredictable (hash seeds) too.
 
 #![forbid(unsafe_code)]
 
+pub mod batching;
 pub mod cache;
 pub mod grants;
 pub mod input;

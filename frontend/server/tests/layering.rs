@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Who may know whom, besides itself. Tests and benches of a crate may cross.
-const EDGES: [(&str, &[&str]); 15] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("skysail-schema", &[]),
     ("skysail-memory", &[]),
     ("skysail-rpc", &["skysail-memory", "skysail-schema"]),
@@ -14,6 +14,7 @@ const EDGES: [(&str, &[&str]); 15] = [
     ("skysail-conformance", &["skysail-rpc"]),
     ("skysail-core", &["skysail-rpc"]),
     ("skysail-monitor", &[]),
+    ("skysail-sim", &["skysail-core"]),
     (
         "skysail-engine",
         &["skysail-core", "skysail-monitor", "skysail-rpc"],
@@ -53,6 +54,7 @@ const EDGES: [(&str, &[&str]); 15] = [
             "skysail-engine",
             "skysail-load",
             "skysail-rpc",
+            "skysail-sim",
         ],
     ),
     (

@@ -1,0 +1,44 @@
+//! Batching that holds latency objectives: one queue a model version, replicas pull.
+//!
+//! ```text
+//!  push ──► Queue ──► Policy::decide ──► Send: a batch for an idle replica
+//!    ▲        │              ├─────────► Shed: given back with a cause, then asked again
+//!    │        └─ expired     └─────────► Wait: until a time or the next event
+//!    └─ hedges and lost batches
+//! ```
+//!
+//! [`Batcher`] keeps the books (queries, queue, replicas, hedges) and is the same under every
+//! [`Policy`]; the policy only decides. Time is an argument of every event, nothing is random.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`batcher`] | events in, actions out |
+//! | [`queue`] | waiting queries by deadline |
+//! | [`queries`] | each query until its one outcome |
+//! | [`fleet`] | replicas: idle, busy, paused |
+//! | [`policy`] | the trait of a policy |
+//! | [`window`] | window-EDF, the default |
+//! | [`profile`], [`residuals`] | latency as learned from batches, and its margin |
+//! | [`sized`] | policies of a mere size: fixed, and Clipper's AIMD |
+//! | [`hedge`] | how much may be asked twice |
+//! | [`contract`] | guaranteed rates of applications |
+//! | [`time`] | times within a batcher |
+
+pub mod batcher;
+pub mod contract;
+pub mod fleet;
+pub mod hedge;
+pub mod policy;
+pub mod profile;
+pub mod queries;
+pub mod queue;
+pub mod residuals;
+pub mod sized;
+pub mod time;
+pub mod window;
+
+pub use batcher::{Actions, Arrival, Batcher, Dispatch, Ended, Options};
+pub use policy::{Decision, Done, Plan, Policy, View};
+pub use queries::Key;
+pub use time::At;
+pub use window::{Window, WindowOptions};

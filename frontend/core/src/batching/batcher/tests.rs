@@ -1,0 +1,416 @@
+//! One suite for every policy, and what only the books decide.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::batching::sized::Sized;
+use crate::batching::{Window, WindowOptions};
+use crate::registry::Batching;
+
+/// Policies that never wait, by name.
+fn eager_policies() -> Vec<(&'static str, Box<dyn Policy>)> {
+    let window = WindowOptions {
+        wait_share_max: 0.0,
+        ..WindowOptions::default()
+    };
+    let fixed = Batching::Fixed {
+        size: 4,
+        wait_micros: 0,
+    };
+    vec![
+        ("window", Box::new(Window::new(window))),
+        ("aimd", Box::new(Sized::new(Batching::default()))),
+        ("fixed", Box::new(Sized::new(fixed))),
+    ]
+}
+
+/// Policies that wait, by name.
+fn patient_policies() -> Vec<(&'static str, Box<dyn Policy>)> {
+    let shapes = WindowOptions {
+        allowed_sizes: vec![4, 8],
+        ..WindowOptions::default()
+    };
+    let fixed = Batching::Fixed {
+        size: 8,
+        wait_micros: 5000,
+    };
+    vec![
+        ("window", Box::new(Window::new(WindowOptions::default()))),
+        ("compiled shapes", Box::new(Window::new(shapes))),
+        ("fixed", Box::new(Sized::new(fixed))),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Advance(u64),
+    Push {
+        application: usize,
+        slo_us: u64,
+        cost: u32,
+    },
+    End(usize, Ended),
+    Join(u64),
+    Drain(u64),
+    Leave(u64),
+    Withdraw(usize),
+    Guarantee(usize, bool),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let push = (0..3_usize, 500..30_000_u64, 1..4_u32).prop_map(|(application, slo_us, cost)| {
+        Step::Push {
+            application,
+            slo_us,
+            cost,
+        }
+    });
+    let end = prop_oneof![
+        8 => Just(Ended::Answered),
+        1 => Just(Ended::Failed),
+        1 => Just(Ended::NotComputed)
+    ];
+    let step = prop_oneof![
+        6 => (0..8_000_u64).prop_map(Step::Advance),
+        12 => push,
+        6 => (0..4_usize, end).prop_map(|(index, ended)| Step::End(index, ended)),
+        1 => (0..4_u64).prop_map(Step::Join),
+        1 => (0..4_u64).prop_map(Step::Drain),
+        1 => (0..4_u64).prop_map(Step::Leave),
+        1 => (0..64_usize).prop_map(Step::Withdraw),
+        1 => (0..3_usize, any::<bool>()).prop_map(|(app, on)| Step::Guarantee(app, on)),
+    ];
+    prop::collection::vec(step, 1..200)
+}
+
+/// A batcher with a clock, and a record of all outcomes.
+struct World {
+    batcher: Batcher<u64>,
+    actions: Actions<u64>,
+    now: Instant,
+    deadlines: BTreeMap<u64, Instant>,
+    keys: Vec<Key>,
+    ended: BTreeSet<u64>,
+    joined: BTreeSet<u64>,
+    busy: BTreeSet<u64>,
+    answered: u64,
+}
+
+impl World {
+    fn new(policy: Box<dyn Policy>, replicas: u64) -> World {
+        let now = Instant::now();
+        let mut world = World {
+            batcher: Batcher::new(now, Options::default(), policy),
+            actions: Actions::default(),
+            now,
+            deadlines: BTreeMap::new(),
+            keys: Vec::new(),
+            ended: BTreeSet::new(),
+            joined: BTreeSet::new(),
+            busy: BTreeSet::new(),
+            answered: 0,
+        };
+        (0..replicas).for_each(|id| world.join(id));
+        world
+    }
+
+    fn join(&mut self, id: u64) {
+        if self.joined.insert(id) {
+            self.batcher.replica_joined(ReplicaId(id), 16);
+        }
+    }
+
+    fn push(&mut self, application: usize, slo: Duration, cost: u32) {
+        let id = self.deadlines.len() as u64;
+        let deadline = self.now + slo;
+        self.deadlines.insert(id, deadline);
+        let arrival = Arrival {
+            application,
+            deadline,
+            cost,
+            bytes: 10,
+        };
+        match self.batcher.push(self.now, id, arrival, &mut self.actions) {
+            Ok(key) => self.keys.push(key),
+            Err(returned) => self.outcome(returned.query),
+        }
+    }
+
+    fn outcome(&mut self, id: u64) {
+        assert!(self.ended.insert(id), "two outcomes for {id}");
+    }
+
+    fn end(&mut self, id: u64, ended: Ended) {
+        if self.busy.remove(&id) {
+            self.batcher
+                .batch_ended(self.now, ReplicaId(id), ended, &mut self.actions);
+        }
+    }
+
+    fn poll(&mut self) {
+        self.batcher.poll(self.now, &mut self.actions);
+        for dispatch in std::mem::take(&mut self.actions.dispatches) {
+            assert!(self.busy.insert(dispatch.replica.0), "one batch a replica");
+            let rows: Vec<_> = self.batcher.batch(dispatch.replica).collect();
+            assert_eq!(rows.len(), dispatch.rows);
+            assert!((1..=16).contains(&dispatch.rows), "rows of a batch");
+            for id in rows.into_iter().flatten() {
+                assert!(
+                    self.deadlines[id] > self.now,
+                    "dispatched past its deadline"
+                );
+            }
+        }
+        for answered in std::mem::take(&mut self.actions.answered) {
+            self.answered += 1;
+            self.outcome(answered.query);
+        }
+        for returned in std::mem::take(&mut self.actions.given_back) {
+            assert_eq!(returned.shed_by.is_some(), returned.cause == Cause::Shed);
+            self.outcome(returned.query);
+        }
+        if let Some(at) = self.actions.wake_at {
+            assert!(at > self.now, "a wake-up lies ahead");
+        }
+        self.batcher.check_invariants();
+        assert_eq!(self.batcher.len() + self.ended.len(), self.deadlines.len());
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Advance(us) => self.now += Duration::from_micros(us),
+            Step::Push {
+                application,
+                slo_us,
+                cost,
+            } => self.push(application, Duration::from_micros(slo_us), cost),
+            Step::End(index, ended) => {
+                if let Some(id) = self.busy.iter().nth(index).copied() {
+                    self.end(id, ended);
+                }
+            }
+            Step::Join(id) => self.join(id),
+            Step::Drain(id) => self
+                .batcher
+                .replica_draining(ReplicaId(id), &mut self.actions),
+            Step::Leave(id) => {
+                self.joined.remove(&id);
+                self.busy.remove(&id);
+                self.batcher
+                    .replica_left(self.now, ReplicaId(id), &mut self.actions);
+            }
+            Step::Withdraw(index) => {
+                let key = self.keys.get(index).copied();
+                if let Some(id) = key.and_then(|key| self.batcher.withdraw(key)) {
+                    self.outcome(id);
+                }
+            }
+            Step::Guarantee(application, on) => {
+                let rate = on.then_some(200.0);
+                self.batcher.set_guarantee(self.now, application, rate);
+            }
+        }
+        self.poll();
+    }
+
+    /// Answers all that is in flight and lets the rest expire.
+    fn finish(&mut self) {
+        for _ in 0..400 {
+            for id in self.busy.clone() {
+                self.end(id, Ended::Answered);
+            }
+            self.now += Duration::from_millis(1);
+            self.poll();
+        }
+        assert!(self.batcher.is_empty(), "every query has its outcome");
+    }
+}
+
+proptest! {
+    /// Whatever happens: one outcome a query, nothing dispatched late, and nobody idle beside
+    /// a query that waits.
+    #[test]
+    fn every_query_has_one_outcome_and_no_replica_idles(steps in steps()) {
+        for (name, policy) in eager_policies() {
+            let mut world = World::new(policy, 2);
+            for step in &steps {
+                world.step(step);
+                let holds = std::panic::AssertUnwindSafe(|| {
+                    world.batcher.check_work_conserving(world.now);
+                });
+                prop_assert!(std::panic::catch_unwind(holds).is_ok(), "{name} idles");
+            }
+            world.finish();
+        }
+    }
+
+    /// The same for those that wait, who wake up to end it.
+    #[test]
+    fn one_that_waits_loses_nothing(steps in steps()) {
+        for (_, policy) in patient_policies() {
+            let mut world = World::new(policy, 2);
+            steps.iter().for_each(|step| world.step(step));
+            world.finish();
+        }
+    }
+}
+
+/// Runs a model of `1 ms + 0.1 ms` a row at half load for `count` objectives of 20 ms; says
+/// how much was answered in time in the last quarter.
+fn goodput_after(policy: Box<dyn Policy>, count: u64) -> f64 {
+    let mut world = World::new(policy, 1);
+    let mut end: Option<Instant> = None;
+    let (mut arrived, mut good) = (0, 0);
+    let ticks = count * 20 * 10;
+    for tick in 0..ticks {
+        world.now += Duration::from_micros(100);
+        let measured = tick > ticks * 3 / 4;
+        if end.is_some_and(|end| end <= world.now) {
+            end = None;
+            let before = world.answered;
+            world.end(0, Ended::Answered);
+            world.poll();
+            good += if measured { world.answered - before } else { 0 };
+        }
+        if tick % 3 == 0 {
+            world.push(0, Duration::from_millis(20), 1);
+            arrived += u64::from(measured);
+        }
+        world.poll();
+        if end.is_none() && world.busy.contains(&0) {
+            let rows = world.batcher.batch(ReplicaId(0)).count() as u64;
+            end = Some(world.now + Duration::from_micros(1000 + 100 * rows));
+        }
+    }
+    good as f64 / arrived as f64
+}
+
+#[test]
+fn recovers_from_a_profile_that_is_wrong_either_way() {
+    for profile in [(10.0, 1.0), (0.2, 0.0), (1e-6, 1e-9), (0.0, 1e3)] {
+        let options = WindowOptions {
+            profile: Some(profile),
+            ..WindowOptions::default()
+        };
+        let good = goodput_after(Box::new(Window::new(options)), 80);
+        assert!(good > 0.95, "{good} after {profile:?}");
+    }
+}
+
+#[test]
+fn serves_half_the_capacity_without_loss_from_a_cold_start() {
+    let good = goodput_after(Box::new(Window::new(WindowOptions::default())), 20);
+    assert!(good > 0.99, "{good}");
+}
+
+/// One answer reaches the caller, the other is dropped.
+#[test]
+fn a_late_batch_is_asked_elsewhere_and_answered_once() {
+    let options = WindowOptions {
+        profile: Some((1e-3, 1e-4)),
+        ..WindowOptions::default()
+    };
+    let mut world = World::new(Box::new(Window::new(options)), 2);
+    for _ in 0..100 {
+        world.push(0, Duration::from_millis(500), 1);
+        world.poll();
+        world.now += Duration::from_micros(1100);
+        for id in world.busy.clone() {
+            world.end(id, Ended::Answered);
+        }
+        world.poll();
+    }
+    world.push(0, Duration::from_millis(500), 1);
+    world.poll();
+    let late = *world.busy.iter().next().expect("a batch is in flight");
+    world.now += Duration::from_millis(50);
+    world.poll();
+    assert_eq!(world.busy.len(), 2, "the other replica got a copy");
+    let before = world.answered;
+    world.end(1 - late, Ended::Answered);
+    world.poll();
+    assert_eq!(world.answered, before + 1);
+    world.end(late, Ended::Answered);
+    world.poll();
+    assert_eq!(world.answered, before + 1, "the second answer is dropped");
+    assert!(world.batcher.is_empty());
+}
+
+#[test]
+fn a_lost_replica_passes_its_queries_on_once() {
+    let mut world = World::new(Box::new(Sized::new(Batching::default())), 2);
+    world.push(0, Duration::from_millis(100), 1);
+    world.poll();
+    for _ in 0..2 {
+        let id = *world.busy.iter().next().expect("a batch is in flight");
+        world.step(&Step::Leave(id));
+        world.step(&Step::Join(id));
+    }
+    assert!(world.batcher.is_empty() && world.answered == 0);
+}
+
+#[test]
+fn the_oldest_leaves_a_full_queue() {
+    let options = Options {
+        rows_max: 3,
+        ..Options::default()
+    };
+    let mut world = World::new(Box::new(Sized::new(Batching::default())), 1);
+    world.batcher = Batcher::new(
+        world.now,
+        options,
+        Box::new(Sized::new(Batching::default())),
+    );
+    world.batcher.replica_joined(ReplicaId(0), 16);
+    for _ in 0..5 {
+        world.push(0, Duration::from_millis(100), 1);
+        world.poll();
+    }
+    assert_eq!(
+        world.ended,
+        BTreeSet::from([1]),
+        "0 is in flight, 1 was the oldest"
+    );
+}
+
+/// Under three times the load, an application keeps what it was guaranteed.
+#[test]
+fn queries_in_contract_are_served_first() {
+    let options = WindowOptions {
+        profile: Some((1e-3, 1e-3)),
+        ..WindowOptions::default()
+    };
+    let mut world = World::new(Box::new(Window::new(options)), 1);
+    world.batcher.set_guarantee(world.now, 1, Some(200.0));
+    let (mut end, mut covered) = (None, BTreeSet::new());
+    for tick in 0..20_000_u64 {
+        world.now += Duration::from_micros(100);
+        if end.is_some_and(|end| end <= world.now) {
+            end = None;
+            world.end(0, Ended::Answered);
+        }
+        if tick % 3 == 0 {
+            world.push(0, Duration::from_millis(50), 1);
+        }
+        if tick % 100 == 0 {
+            covered.insert(world.deadlines.len() as u64);
+            world.push(1, Duration::from_millis(20), 1);
+        }
+        world.poll();
+        if end.is_none() && world.busy.contains(&0) {
+            let rows = world.batcher.batch(ReplicaId(0)).count() as u64;
+            for id in world.batcher.batch(ReplicaId(0)).flatten() {
+                covered.remove(id);
+            }
+            end = Some(world.now + Duration::from_millis(1 + rows));
+        }
+    }
+    assert!(
+        covered.len() <= 4,
+        "{} of 200 were not served",
+        covered.len()
+    );
+}

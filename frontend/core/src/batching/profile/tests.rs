@@ -1,0 +1,117 @@
+use super::*;
+use crate::batching::time::At;
+
+fn done(replica: usize, rows: usize, latency: f64) -> Done {
+    Done {
+        now: At::default(),
+        replica,
+        rows,
+        size: rows as f64,
+        latency,
+        late_rows: 0,
+        bound: false,
+        objective: 0.02,
+    }
+}
+
+fn profile(replicas: usize) -> Profile {
+    let mut profile = Profile::new(0.009);
+    (0..replicas).for_each(|replica| profile.replica_joined(replica));
+    profile
+}
+
+/// Sizes from 1 to 64, over and over.
+fn feed(profile: &mut Profile, replica: usize, batches: usize, seconds: impl Fn(f64) -> f64) {
+    for batch in 0..batches {
+        let rows = 1 << (batch % 7);
+        profile.learn(&done(replica, rows, seconds(rows as f64)));
+    }
+}
+
+fn near(value: f64, expected: f64, relative: f64) -> bool {
+    (value / expected - 1.0).abs() < relative
+}
+
+#[test]
+fn learns_shape_and_size() {
+    let mut profile = profile(1);
+    feed(&mut profile, 0, 200, |rows| 5e-3 + 1e-3 * rows);
+    for rows in [1.0, 10.0, 60.0] {
+        assert!(near(profile.typical(0, rows), 5e-3 + 1e-3 * rows, 0.05));
+    }
+    let size = profile.size_within(0, 0.020);
+    assert!(near(profile.cautious(0, size), 0.020, 1e-9));
+    assert_eq!(profile.size_within(0, 0.001), 0.0);
+}
+
+#[test]
+fn doubles_the_size_at_most_with_each_batch() {
+    let mut profile = profile(1);
+    assert_eq!(profile.size_cap(), 1.0);
+    profile.learn(&done(0, 1, 1e-3));
+    assert_eq!(profile.size_cap(), 2.0);
+    profile.learn(&done(0, 2, 1e-3));
+    assert_eq!(profile.size_cap(), 4.0);
+}
+
+#[test]
+fn a_slow_replica_is_told_from_a_slow_model() {
+    let mut profile = profile(2);
+    for _ in 0..40 {
+        feed(&mut profile, 0, 7, |rows| 1e-3 + 1e-4 * rows);
+        feed(&mut profile, 1, 7, |rows| 2e-3 + 2e-4 * rows);
+    }
+    assert!(near(profile.slowness(1) / profile.slowness(0), 2.0, 0.1));
+    assert!(near(profile.typical(1, 32.0), 2e-3 + 64e-4, 0.1));
+}
+
+#[test]
+fn follows_a_change_of_speed_within_ten_batches() {
+    let mut profile = profile(1);
+    feed(&mut profile, 0, 200, |rows| 1e-3 + 1e-4 * rows);
+    feed(&mut profile, 0, 10, |rows| 1.6e-3 + 1.6e-4 * rows);
+    assert!(near(profile.typical(0, 32.0), 1.6 * 4.2e-3, 0.15));
+}
+
+#[test]
+fn a_straggler_teaches_nothing_unless_it_is_the_rule() {
+    let mut profile = profile(1);
+    feed(&mut profile, 0, 200, |_| 1e-3);
+    let before = profile.typical(0, 8.0);
+    profile.learn(&done(0, 8, 1e-2));
+    assert_eq!(profile.typical(0, 8.0), before);
+    (0..30).for_each(|_| profile.learn(&done(0, 8, 1e-2)));
+    assert!(near(profile.typical(0, 8.0), 1e-2, 0.2));
+}
+
+#[test]
+fn late_batches_widen_the_margin() {
+    let mut profile = profile(1);
+    for batch in 0..400 {
+        let noise = 1.0 + 0.3 * f64::from(batch % 10) / 10.0;
+        profile.learn(&done(0, 8, 1e-3 * noise));
+    }
+    let before = profile.quantile();
+    for _ in 0..100 {
+        let late = Done {
+            late_rows: 2,
+            bound: true,
+            ..done(0, 8, 1.1e-3)
+        };
+        profile.learn(&late);
+    }
+    assert!(profile.quantile() > before && profile.margin() > 1.0);
+}
+
+/// Sizes out of use keep what was learned of them; a few minutes of low load once cost the
+/// slope).
+#[test]
+fn quiet_minutes_keep_the_slope() {
+    let mut profile = profile(1);
+    feed(&mut profile, 0, 200, |rows| 1e-3 + 1e-4 * rows);
+    for batch in 0..20_000 {
+        let noise = 1.0 + 0.1 * f64::from(batch % 11 - 5) / 5.0;
+        profile.learn(&done(0, 1, 1.1e-3 * noise));
+    }
+    assert!(near(profile.typical(0, 64.0), 7.4e-3, 0.1));
+}

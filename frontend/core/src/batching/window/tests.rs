@@ -1,0 +1,136 @@
+use super::*;
+use crate::batching::fleet::Fleet;
+use crate::batching::queries::Key;
+use crate::batching::queue::Queue;
+use crate::replica::ReplicaId;
+
+const MS: u64 = 1_000_000;
+
+/// A model of 5 ms and 1 ms a row, without noise.
+#[derive(Debug)]
+struct Exact;
+
+impl LatencyModel for Exact {
+    fn typical(&self, _replica: usize, size: f64) -> f64 {
+        5e-3 + 1e-3 * size
+    }
+    fn cautious(&self, replica: usize, size: f64) -> f64 {
+        self.typical(replica, size)
+    }
+    fn size_within(&self, _replica: usize, seconds: f64) -> f64 {
+        ((seconds - 5e-3) / 1e-3 + 1e-6).max(0.0)
+    }
+    fn size_cap(&self) -> f64 {
+        f64::INFINITY
+    }
+    fn affine(&self) -> (f64, f64) {
+        (5e-3, 1e-3)
+    }
+    fn unusual(&self, replica: usize, size: f64) -> f64 {
+        1.5 * self.typical(replica, size)
+    }
+}
+
+/// What is decided 100 ms after the start, with these deadlines in ms from then.
+fn decide(options: WindowOptions, deadlines_ms: &[u64]) -> Decision {
+    let mut window = Window::with_model(options, Exact);
+    let (mut queue, mut fleet) = (Queue::default(), Fleet::default());
+    fleet.add(ReplicaId(0), 64);
+    for deadline in deadlines_ms {
+        let item = Item {
+            deadline: At::from_nanos((100 + deadline) * MS),
+            arrival: At::from_nanos((80 + deadline) * MS),
+            cost: 1,
+            key: Key::default(),
+        };
+        queue.push(0, true, item);
+    }
+    window.decide(&View {
+        now: At::from_nanos(100 * MS),
+        queue: &queue,
+        fleet: &fleet,
+        replica: 0,
+        arrived_size: deadlines_ms.len() as u64,
+        contracts: false,
+    })
+}
+
+fn sent(decision: Decision) -> Plan {
+    match decision {
+        Decision::Send(plan) => plan,
+        other => panic!("not sent but {other:?}"),
+    }
+}
+
+#[test]
+fn sends_all_that_waits_if_the_head_allows() {
+    let plan = sent(decide(WindowOptions::default(), &[15, 18, 20]));
+    assert_eq!(plan.size_max, 3.0);
+    assert!(!plan.bound);
+}
+
+#[test]
+fn a_tight_head_alone_makes_a_small_batch_without_pressure() {
+    // A batch of 2 ends at 7; the other two end at 14.
+    let plan = sent(decide(WindowOptions::default(), &[7, 18, 19, 20]));
+    assert_eq!(plan.size_max, 2.0);
+    assert!(plan.bound);
+}
+
+#[test]
+fn gives_old_heads_up_for_the_largest_feasible_window() {
+    let deadlines: Vec<u64> = (0..14).map(|i| 7 + i).collect();
+    match decide(WindowOptions::default(), &deadlines) {
+        Decision::Shed {
+            before,
+            keep_last: false,
+            by: ShedBy::Window,
+        } => {
+            // Those due at 13 or later are 8, and 8 take 13 ms.
+            assert!(before > At::from_nanos(112 * MS) && before <= At::from_nanos(113 * MS));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn hopeless_heads_are_shed_but_for_a_probe() {
+    match decide(WindowOptions::default(), &[3, 4, 9]) {
+        Decision::Shed { keep_last, by, .. } => {
+            assert_eq!((keep_last, by), (false, ShedBy::Hopeless));
+        }
+        other => panic!("{other:?}"),
+    }
+    match decide(WindowOptions::default(), &[3, 4]) {
+        Decision::Shed { keep_last, .. } => assert!(keep_last, "one is tried"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(sent(decide(WindowOptions::default(), &[3])).size_max, 1.0);
+}
+
+#[test]
+fn batches_have_compiled_shapes() {
+    let options = |sizes: &[usize]| WindowOptions {
+        allowed_sizes: sizes.to_vec(),
+        ..WindowOptions::default()
+    };
+    let deadlines = [40; 7];
+    let plan = sent(decide(options(&[1, 2, 4, 8]), &deadlines));
+    assert_eq!(
+        (plan.rows_max, plan.padded_rows),
+        (7, Some(8)),
+        "padding is cheaper"
+    );
+    let plan = sent(decide(options(&[1, 6, 64]), &deadlines));
+    assert_eq!(
+        (plan.rows_max, plan.padded_rows),
+        (6, Some(6)),
+        "padding is dearer"
+    );
+    let plan = sent(decide(options(&[16]), &deadlines));
+    assert_eq!(
+        (plan.rows_max, plan.padded_rows),
+        (7, Some(16)),
+        "there is no other"
+    );
+}
