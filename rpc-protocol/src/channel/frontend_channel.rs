@@ -21,10 +21,6 @@ use crate::transport::{Incoming, Listener, Origin, PeerId, SendError};
 
 /// What a channel has to tell.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "nearly all are messages; a box would be an allocation a batch"
-)]
 pub enum Heard {
     /// A message came, or something that is none.
     Message {
