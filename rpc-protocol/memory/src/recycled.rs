@@ -5,7 +5,7 @@
 //! thread that drops it instead of the allocator.
 //!
 //! # Invariants
-//! - A thread keeps at most [`SPARES_MAX`] rooms a type, of at most [`ROOM_MAX`] elements each.
+//! - A thread keeps at most 64 rooms a type, of at most 64 elements each.
 //!
 //! # Cost
 //! No allocation, once a thread has dropped as many lists of a type as it holds at a time. A list
