@@ -133,7 +133,7 @@ impl<'a, L: Link> ContainerChannel<'a, L> {
     }
 
     /// Takes a message that is there already, when it is about `now`. The link is looked at
-    /// each time, or where batches come through shared memory, once in [`LINK_EVERY`].
+    /// each time, or where batches come through shared memory, once a millisecond.
     ///
     /// # Errors
     /// As [`Self::recv`].
