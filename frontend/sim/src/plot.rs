@@ -68,6 +68,14 @@ pub fn step(seed: u64) -> String {
         "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 960 640' font-family='sans-serif' \
          font-size='12'><rect width='960' height='640' fill='white'/>\n",
     );
+    let _ = writeln!(
+        svg,
+        "<text x='{LEFT}' y='16' fill='#555555'>a model of {}, SLO {:.0} ms, {} replicas; \
+         load 0.7, then 3, then 0.7 of the capacity</text>",
+        setting.shape.name,
+        1e3 * setting.objective,
+        setting.replicas
+    );
     panels.iter().for_each(|panel| axes(&mut svg, panel));
     for (index, (kind, colour)) in KINDS.iter().enumerate() {
         let outcome = kind.run(&setting, &arrivals, LENGTH, PARTS);
@@ -110,6 +118,14 @@ fn axes(svg: &mut String, panel: &Panel) {
         panel.title,
         LEFT + WIDTH
     );
+    for second in (0..=LENGTH as u32).step_by(3) {
+        let x = LEFT + WIDTH * f64::from(second) / LENGTH;
+        let y = bottom + 16.0;
+        let _ = writeln!(
+            svg,
+            "<text x='{x:.0}' y='{y:.0}' text-anchor='middle'>{second} s</text>"
+        );
+    }
     for tick in [0.0, 0.5, 1.0] {
         let y = bottom - HEIGHT * tick / panel.most;
         let _ = writeln!(
