@@ -160,7 +160,7 @@ mod tests {
     fn shows_everything_in_aligned_sections() {
         let replica = json!({
             "id": 3, "model": "m", "version": "1", "state": "ready", "transport": "ipc",
-            "transport_reason": "", "pid": 12, "in_flight": 1, "sdk": "rust/0.1", "schema": "s",
+            "transport_reason": "the container asks for none", "pid": 12, "in_flight": 1, "sdk": "rust/0.1", "schema": "s",
             "max_batch": 64,
         });
         let status = json!({
@@ -199,8 +199,8 @@ MODELS
   m      1        yes      floats  1          2
 
 REPLICAS
-  REPLICA  MODEL  STATE  TRANSPORT  PID  IN FLIGHT  MAX BATCH  SDK
-  3        m:1    ready  ipc        12   1          64         rust/0.1
+  REPLICA  MODEL  STATE  TRANSPORT  PID  IN FLIGHT  MAX BATCH  SDK       WHY NOT SHM
+  3        m:1    ready  ipc        12   1          64         rust/0.1  the container asks for none
 
 PROCESSES THAT DO NOT RUN
   PROCESS  MODEL  STATE        RESTARTS  LAST EXIT
