@@ -87,7 +87,8 @@ impl ClosedLoop {
         let next = Arc::new(AtomicUsize::new(0));
         let (sender, mut answers) = mpsc::channel(self.connections.max(1));
         let mut tasks = JoinSet::new();
-        for connection in self.open().await? {
+        for connection in Connection::open_all(self.address, self.timeout, self.connections).await?
+        {
             tasks.spawn(send_next(
                 connection,
                 requests.clone(),
@@ -137,7 +138,12 @@ impl ClosedLoop {
         assert!(!requests.is_empty(), "there is nothing to send");
         let tally = Tally::new(Phase::WarmUp);
         let mut tasks = JoinSet::new();
-        for (number, connection) in self.open().await?.into_iter().enumerate() {
+        for (number, connection) in
+            Connection::open_all(self.address, self.timeout, self.connections)
+                .await?
+                .into_iter()
+                .enumerate()
+        {
             let first = number * requests.len() / self.connections;
             let (requests, tally) = (requests.clone(), tally.clone());
             tasks.spawn(repeat(connection, requests, first, check.clone(), tally));
@@ -153,15 +159,6 @@ impl ClosedLoop {
         let mut report = tally.into_inner().expect("no holder panics").report;
         report.elapsed = ended - started;
         Ok(report)
-    }
-
-    async fn open(&self) -> Result<Vec<Connection>, Error> {
-        assert!(self.connections > 0, "a loop needs at least one connection");
-        let mut connections = Vec::with_capacity(self.connections);
-        for _ in 0..self.connections {
-            connections.push(Connection::open(self.address, self.timeout).await?);
-        }
-        Ok(connections)
     }
 }
 

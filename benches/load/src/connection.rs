@@ -43,6 +43,20 @@ impl Connection {
         })
     }
 
+    /// `count` connections to `address`, one after the other.
+    pub(crate) async fn open_all(
+        address: SocketAddr,
+        timeout: Duration,
+        count: usize,
+    ) -> Result<Vec<Self>, Error> {
+        assert!(count > 0, "a loop needs at least one connection");
+        let mut connections = Vec::with_capacity(count);
+        for _ in 0..count {
+            connections.push(Self::open(address, timeout).await?);
+        }
+        Ok(connections)
+    }
+
     /// Waits until a request can be sent, on a new connection if this one is lost.
     pub(crate) async fn ready(&mut self) -> Result<(), Error> {
         if let Some(sender) = &mut self.sender

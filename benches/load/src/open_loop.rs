@@ -109,7 +109,8 @@ impl OpenLoop {
         stop: impl Future<Output = ()>,
         mut on_second: impl FnMut(Progress<'_>),
     ) -> Result<Measured, Error> {
-        let connections = self.open().await?;
+        let connections =
+            Connection::open_all(self.address, self.timeout, self.connections).await?;
         let cpu_before = cpu_time();
         let timer_error = |source| Error::Timer { source };
         let pacer = Pacer::start().map_err(timer_error)?;
@@ -132,15 +133,6 @@ impl OpenLoop {
         let shared = Arc::into_inner(shared).expect("the tasks are done");
         let tally = shared.into_inner().expect("no holder panics").tally;
         Ok(tally.finish(ended, cpu_time().saturating_sub(cpu_before)))
-    }
-
-    async fn open(&self) -> Result<Vec<Connection>, Error> {
-        assert!(self.connections > 0, "a loop needs at least one connection");
-        let mut connections = Vec::with_capacity(self.connections);
-        for _ in 0..self.connections {
-            connections.push(Connection::open(self.address, self.timeout).await?);
-        }
-        Ok(connections)
     }
 }
 

@@ -680,6 +680,15 @@ mod hostile {
             self.channel.readable().await.expect("open");
         }
 
+        /// A visitor that has mapped its memory and said so; nobody has asked for news yet.
+        async fn ready_visitor(&mut self) -> (Visitor, Region) {
+            let visitor = self.visitor().await;
+            let results = visitor.map();
+            visitor.say_ready();
+            self.turn().await;
+            (visitor, results)
+        }
+
         async fn visitor(&mut self) -> Visitor {
             let mut link = self.connector.connect().expect("listening");
             let hello = hello(&self.schema, host());
@@ -787,10 +796,7 @@ mod hostile {
     #[tokio::test]
     async fn nothing_is_kept_for_who_is_forgotten_as_it_arrives() {
         let mut bench = Bench::new();
-        let visitor = bench.visitor().await;
-        let _results = visitor.map();
-        visitor.say_ready();
-        bench.turn().await;
+        let (visitor, _results) = bench.ready_visitor().await;
         bench.channel.forget(visitor.peer);
         assert!(bench.channel.try_recv().is_none());
         let held = bench.channel.holdings();
@@ -800,10 +806,7 @@ mod hostile {
     #[tokio::test]
     async fn the_socket_of_an_idle_container_is_closed_when_it_is_forgotten() {
         let mut bench = Bench::new();
-        let visitor = bench.visitor().await;
-        let _results = visitor.map();
-        visitor.say_ready();
-        bench.turn().await;
+        let (visitor, _results) = bench.ready_visitor().await;
         assert!(bench.channel.try_recv().is_none());
         assert_eq!(bench.channel.holdings().visitors, 1);
         bench.channel.forget(visitor.peer);
@@ -817,10 +820,7 @@ mod hostile {
     #[tokio::test]
     async fn the_socket_of_a_busy_container_stays_until_it_hangs_up() {
         let mut bench = Bench::new();
-        let visitor = bench.visitor().await;
-        let _results = visitor.map();
-        visitor.say_ready();
-        bench.turn().await;
+        let (visitor, _results) = bench.ready_visitor().await;
         assert!(bench.channel.try_recv().is_none());
         bench.send(visitor.peer, 1);
         bench.channel.forget(visitor.peer);
