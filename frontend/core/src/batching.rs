@@ -12,7 +12,9 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`batcher`] | events in, actions out |
+//! | [`batcher`] | the books |
+//! | [`actions`] | events in, actions out |
+//! | [`tally`] | what was done, counted and explained |
 //! | [`queue`] | waiting queries by deadline |
 //! | [`queries`] | each query until its one outcome |
 //! | [`fleet`] | replicas: idle, busy, paused |
@@ -24,6 +26,7 @@
 //! | [`contract`] | guaranteed rates of applications |
 //! | [`time`] | times within a batcher |
 
+pub mod actions;
 pub mod batcher;
 pub mod contract;
 pub mod fleet;
@@ -34,11 +37,15 @@ pub mod queries;
 pub mod queue;
 pub mod residuals;
 pub mod sized;
+pub mod tally;
 pub mod time;
 pub mod window;
 
-pub use batcher::{Actions, Arrival, Batcher, Dispatch, Ended, Options};
-pub use policy::{Decision, Done, Plan, Policy, View};
+pub use actions::{Actions, Answered, Arrival, Cancel, Dispatch, Ended, Returned};
+pub use batcher::{Batcher, Options, ReplicaReport, Report};
+pub use fleet::BatchNumber;
+pub use policy::{Decision, Done, Learned, Limit, Plan, Policy, View};
 pub use queries::Key;
+pub use tally::{Explained, LateBy, Tally};
 pub use time::At;
 pub use window::{Window, WindowOptions};

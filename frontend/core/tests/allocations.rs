@@ -8,10 +8,11 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use skysail_core::batching::{
-    Actions, Arrival, Batcher, Ended, Options, Policy, Window, WindowOptions, sized::Sized,
+    Actions, Arrival, BatchNumber, Batcher, Ended, Options, Policy, Window, WindowOptions,
+    sized::Sized,
 };
 use skysail_core::registry::Batching;
-use skysail_core::replica::ReplicaId;
+use skysail_core::replica::{ReplicaId, Terms};
 
 thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
@@ -45,7 +46,7 @@ struct Scene {
     batcher: Batcher<u64>,
     actions: Actions<u64>,
     now: Instant,
-    ends: [Option<Instant>; REPLICAS as usize],
+    ends: [Option<(Instant, BatchNumber)>; REPLICAS as usize],
     batches: u64,
 }
 
@@ -53,7 +54,11 @@ impl Scene {
     fn new(policy: Box<dyn Policy>) -> Scene {
         let now = Instant::now();
         let mut batcher = Batcher::new(now, Options::default(), policy);
-        (0..REPLICAS).for_each(|id| batcher.replica_joined(ReplicaId(id), 256));
+        let terms = Terms {
+            slots: 1,
+            max_batch: 256,
+        };
+        (0..REPLICAS).for_each(|id| batcher.replica_joined(ReplicaId(id), terms));
         Scene {
             batcher,
             actions: Actions::default(),
@@ -78,11 +83,12 @@ impl Scene {
                 .push(self.now, query, arrival, &mut self.actions);
             assert!(pushed.is_ok());
             for replica in 0..REPLICAS {
-                if self.ends[replica as usize].is_some_and(|end| end <= self.now) {
-                    self.ends[replica as usize] = None;
-                    let id = ReplicaId(replica);
+                let end = &mut self.ends[replica as usize];
+                if let Some((_, number)) = end.take_if(|end| end.0 <= self.now) {
+                    let (now, id, compute) = (self.now, ReplicaId(replica), Duration::MAX);
+                    let ended = Ended::Answered { compute };
                     self.batcher
-                        .batch_ended(self.now, id, Ended::Answered, &mut self.actions);
+                        .batch_ended(now, id, number, ended, &mut self.actions);
                 }
             }
             self.poll();
@@ -99,7 +105,8 @@ impl Scene {
                 1
             };
             let time = Duration::from_micros(1000 + 50 * dispatch.rows as u64);
-            self.ends[dispatch.replica.0 as usize] = Some(self.now + slow * time);
+            let end = self.now + slow * time;
+            self.ends[dispatch.replica.0 as usize] = Some((end, dispatch.number));
         }
         self.actions.clear();
     }

@@ -4,7 +4,7 @@
 //! replica whose next batch is a straggler gets one query to be done with it.
 
 use skysail_core::batching::profile::LatencyModel;
-use skysail_core::batching::{Decision, Done, Plan, Policy, View, Window, WindowOptions};
+use skysail_core::batching::{Decision, Done, Limit, Plan, Policy, View, Window, WindowOptions};
 
 use crate::truth::{Noise, Shape};
 
@@ -103,7 +103,8 @@ impl Policy for Oracle {
                 contract_first: false,
                 predicted: factor * self.0.model().shape.seconds(1.0),
                 hedge_after: None,
-                bound: false,
+                limit: Limit::Fixed,
+                cautious: 0.0,
             })
         } else {
             self.0.decide(view)

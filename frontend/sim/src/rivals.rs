@@ -13,7 +13,7 @@ pub use eager::Eager;
 pub use symphony::Symphony;
 
 use skysail_core::batching::queue::Class;
-use skysail_core::batching::{Plan, View};
+use skysail_core::batching::{Limit, Plan, View};
 
 /// A batch of so many rows.
 fn plan(rows_max: usize, predicted: f64) -> Plan {
@@ -24,7 +24,8 @@ fn plan(rows_max: usize, predicted: f64) -> Plan {
         contract_first: false,
         predicted,
         hedge_after: None,
-        bound: false,
+        limit: Limit::Fixed,
+        cautious: 0.0,
     }
 }
 

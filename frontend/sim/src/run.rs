@@ -8,8 +8,8 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use skysail_core::batching::Policy;
-use skysail_core::batching::batcher::{Actions, Arrival, Batcher, Ended, Options};
-use skysail_core::replica::ReplicaId;
+use skysail_core::batching::{Actions, Arrival, BatchNumber, Batcher, Ended, Options};
+use skysail_core::replica::{ReplicaId, Terms};
 
 use crate::truth::{Noise, Shape};
 
@@ -155,8 +155,8 @@ struct Run<'a> {
     /// A query is its arrival in nanoseconds.
     batcher: Batcher<u64>,
     actions: Actions<u64>,
-    /// Ends of batches: nanoseconds and replica.
-    ends: BinaryHeap<Reverse<(u64, u64)>>,
+    /// Ends of batches: nanoseconds, replica and number.
+    ends: BinaryHeap<Reverse<(u64, u64, u64)>>,
     started: Vec<u64>,
     wake_at: u64,
     outcome: Outcome,
@@ -179,7 +179,11 @@ pub fn run(
     };
     let mut batcher = Batcher::new(origin, options, policy);
     for replica in 0..setting.replicas {
-        batcher.replica_joined(ReplicaId(replica as u64), setting.shape.rows_max);
+        let terms = Terms {
+            slots: 1,
+            max_batch: setting.shape.rows_max,
+        };
+        batcher.replica_joined(ReplicaId(replica as u64), terms);
     }
     let mut run = Run {
         setting,
@@ -241,13 +245,14 @@ impl Run<'_> {
     }
 
     fn end_batch(&mut self, now: u64) {
-        let Some(Reverse((_, replica))) = self.ends.pop() else {
+        let Some(Reverse((_, replica, number))) = self.ends.pop() else {
             return;
         };
-        let instant = self.instant(now);
-        let id = ReplicaId(replica);
+        let (instant, id) = (self.instant(now), ReplicaId(replica));
+        let compute = Duration::MAX;
+        let (number, ended) = (BatchNumber(number), Ended::Answered { compute });
         self.batcher
-            .batch_ended(instant, id, Ended::Answered, &mut self.actions);
+            .batch_ended(instant, id, number, ended, &mut self.actions);
         let objective = self.setting.objective + 1e-9;
         let answered = std::mem::take(&mut self.actions.answered);
         for answer in &answered {
@@ -268,7 +273,8 @@ impl Run<'_> {
             self.started[replica] += 1;
             let seconds = factor * self.setting.shape.seconds(dispatch.rows as f64);
             let end = now + (seconds * 1e9) as u64;
-            self.ends.push(Reverse((end, dispatch.replica.0)));
+            let (id, number) = (dispatch.replica.0, dispatch.number.0);
+            self.ends.push(Reverse((end, id, number)));
             self.outcome.batches += 1;
             self.outcome.rows += dispatch.rows as u64;
         }

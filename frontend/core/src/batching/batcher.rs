@@ -16,16 +16,27 @@
 
 use std::time::Instant;
 
+mod dispatch;
+mod relief;
+mod report;
+
+pub use report::{ReplicaReport, Report};
+
+use super::actions::{Actions, Answered, Arrival, Ended, Returned};
 use super::contract::Contracts;
-use super::fleet::{Fleet, Flight, Row};
+use super::fleet::{BatchNumber, Fleet, Flight, Row};
 use super::hedge::HedgeBudget;
-use super::policy::{Decision, Done, Plan, Policy, ShedBy, View};
+use super::policy::{Done, Policy, ShedBy};
+use super::profile::STRAGGLER;
 use super::queries::{Held, Key, Queries};
 use super::queue::{Class, Item, Queue};
+use super::tally::{Explained, LateBy, Log, Tally};
 use super::time::At;
 use crate::Cause;
-use crate::queue::QUEUE_BYTES_MAX;
-use crate::replica::ReplicaId;
+use crate::replica::{ReplicaId, ReplicaState, Terms};
+
+/// Most bytes that the queries of one batcher keep alive by default.
+const BYTES_MAX: usize = 256 << 20;
 
 /// How a batcher behaves whatever its policy.
 #[derive(Clone, Copy, Debug)]
@@ -45,100 +56,11 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             rows_max: 1 << 20,
-            bytes_max: QUEUE_BYTES_MAX,
+            bytes_max: BYTES_MAX,
             hedge_share: 0.05,
             idempotent: true,
         }
     }
-}
-
-/// What a batcher must know of an arriving query.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival {
-    /// Whose it is: a small index that the caller assigns.
-    pub application: usize,
-    /// When it must be answered.
-    pub deadline: Instant,
-    /// What it adds to a batch: 1, or rows, bytes or tokens where inputs differ. At least 1.
-    pub cost: u32,
-    /// Bytes that it keeps alive.
-    pub bytes: usize,
-}
-
-/// A batch to send; its queries are told by [`Batcher::batch`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dispatch {
-    /// To whom.
-    pub replica: ReplicaId,
-    /// Its queries.
-    pub rows: usize,
-    /// Rows to pad it to, for compiled shapes.
-    pub padded_rows: Option<usize>,
-}
-
-/// A query whose answer came.
-#[derive(Debug)]
-pub struct Answered<Q> {
-    /// Which.
-    pub query: Q,
-    /// Its row in the batch.
-    pub row: usize,
-}
-
-/// A query that gets no answer.
-#[derive(Debug)]
-pub struct Returned<Q> {
-    /// Which.
-    pub query: Q,
-    /// Why.
-    pub cause: Cause,
-    /// Which rule gave it up, if it was shed.
-    pub shed_by: Option<ShedBy>,
-}
-
-/// What is to be done.
-#[derive(Debug)]
-pub struct Actions<Q> {
-    /// Send these batches.
-    pub dispatches: Vec<Dispatch>,
-    /// Give these their predictions.
-    pub answered: Vec<Answered<Q>>,
-    /// Give these their default, at once.
-    pub given_back: Vec<Returned<Q>>,
-    /// Poll at this time at the latest; replaces what was said before.
-    pub wake_at: Option<Instant>,
-}
-
-impl<Q> Default for Actions<Q> {
-    fn default() -> Self {
-        Actions {
-            dispatches: Vec::new(),
-            answered: Vec::new(),
-            given_back: Vec::new(),
-            wake_at: None,
-        }
-    }
-}
-
-impl<Q> Actions<Q> {
-    /// Empties it, and keeps its room.
-    pub fn clear(&mut self) {
-        self.dispatches.clear();
-        self.answered.clear();
-        self.given_back.clear();
-        self.wake_at = None;
-    }
-}
-
-/// How a batch ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// With an answer for each row.
-    Answered,
-    /// The model failed on it.
-    Failed,
-    /// Never computed: cancelled, or not sent. Its queries are queued again.
-    NotComputed,
 }
 
 /// Queue, queries, replicas and policy of one model version.
@@ -155,29 +77,28 @@ pub struct Batcher<Q> {
     arrived_size: u64,
     bytes: usize,
     wait_until: Option<At>,
+    tally: Tally,
+    log: Log,
 }
 
 impl<Q> Batcher<Q> {
     /// An empty batcher; no event may be earlier than `origin`.
     #[must_use]
     pub fn new(origin: Instant, options: Options, policy: Box<dyn Policy>) -> Self {
-        let hedges = HedgeBudget::new(if options.idempotent {
-            options.hedge_share
-        } else {
-            0.0
-        });
         Batcher {
             origin,
-            options,
             policy,
             queue: Queue::default(),
             queries: Queries::default(),
             fleet: Fleet::default(),
             contracts: Contracts::default(),
-            hedges,
+            hedges: hedges(&options),
+            options,
             arrived_size: 0,
             bytes: 0,
             wait_until: None,
+            tally: Tally::default(),
+            log: Log::default(),
         }
     }
 
@@ -229,7 +150,7 @@ impl<Q> Batcher<Q> {
         actions: &mut Actions<Q>,
     ) -> Result<Key, Returned<Q>> {
         if let Some(cause) = self.refusal(now, &arrival) {
-            return Err(returned(query, cause));
+            return Err(Returned::new(query, cause));
         }
         if self.queue.rows() >= self.options.rows_max {
             self.shed_oldest(actions);
@@ -237,6 +158,7 @@ impl<Q> Batcher<Q> {
         let now = self.at(now);
         let cost = arrival.cost.max(1);
         self.arrived_size += u64::from(cost);
+        self.tally.arrived += 1;
         self.bytes += arrival.bytes;
         let key = self.queries.add(Held {
             query,
@@ -265,42 +187,79 @@ impl<Q> Batcher<Q> {
         self.take(key).map(|held| held.query)
     }
 
-    /// The queries of the batch that a replica has, by row; `None` for those that had their
+    /// The queries of a batch that a replica has, by row; `None` for those that had their
     /// outcome since.
-    pub fn batch(&self, replica: ReplicaId) -> impl Iterator<Item = Option<&Q>> {
+    pub fn batch(
+        &self,
+        replica: ReplicaId,
+        number: BatchNumber,
+    ) -> impl Iterator<Item = Option<&Q>> {
         let place = self.fleet.place(replica);
         let replica = place.and_then(|place| self.fleet.at(place));
-        let rows = replica.filter(|one| one.busy).map(|one| &one.flight.rows);
-        rows.into_iter().flatten().map(|row| self.query(row.key))
+        let mut flights = replica.into_iter().flat_map(|one| &one.flights);
+        let flight = flights.find(|flight| flight.number == number);
+        let rows = flight.into_iter().flat_map(|flight| &flight.rows);
+        rows.map(|row| self.query(row.key))
     }
 
-    /// A replica is ready, and takes batches of so many rows.
-    pub fn replica_joined(&mut self, id: ReplicaId, rows_max: usize) {
-        let place = self.fleet.add(id, rows_max);
-        self.policy.replica_joined(place, rows_max.max(1));
+    /// A replica is ready, and takes batches on these terms.
+    pub fn replica_joined(&mut self, id: ReplicaId, terms: Terms) {
+        let place = self.fleet.add(id, terms);
+        self.policy.replica_joined(place, terms.max_batch.max(1));
     }
 
-    /// A replica takes no further batches.
-    pub fn replica_draining(&mut self, id: ReplicaId, actions: &mut Actions<Q>) {
+    /// A replica takes no further batches. What it has not begun is asked back, if another may
+    /// take it.
+    pub fn replica_draining(&mut self, now: Instant, id: ReplicaId, actions: &mut Actions<Q>) {
+        let now = self.at(now);
         self.fleet.drain(id);
-        self.give_back_if_unserved(Cause::NoReplica, actions);
+        if !self.is_serving() {
+            self.drain(Cause::NoReplica, actions);
+        } else if let Some(place) = self.fleet.place(id) {
+            self.take_back(place, now, actions);
+        }
     }
 
     /// A replica is gone. Its queries are queued again if they may be asked twice.
     pub fn replica_left(&mut self, now: Instant, id: ReplicaId, actions: &mut Actions<Q>) {
         let now = self.at(now);
-        if let Some(replica) = self.fleet.remove(id).filter(|replica| replica.busy) {
-            for row in &replica.flight.rows {
-                self.leave_flight(
-                    row.key,
-                    now,
-                    self.options.idempotent,
-                    Cause::ReplicaLost,
-                    actions,
-                );
-            }
+        let (again, cause) = (self.options.idempotent, Cause::ReplicaLost);
+        let replica = self.fleet.remove(id);
+        let flights = replica.iter().flat_map(|one| &one.flights);
+        for row in flights.flat_map(|flight| &flight.rows) {
+            self.leave_flight(row.key, now, again, cause, actions);
         }
-        self.give_back_if_unserved(Cause::ReplicaLost, actions);
+        if !self.is_serving() {
+            self.drain(Cause::ReplicaLost, actions);
+        }
+    }
+
+    /// Sizes batches by another policy from now on; what was learned is forgotten.
+    pub fn set_policy(&mut self, options: Options, mut policy: Box<dyn Policy>) {
+        for (place, _) in self.fleet.replicas() {
+            policy.replica_joined(place, self.fleet.rows_max(place));
+        }
+        self.hedges = hedges(&options);
+        self.options = options;
+        self.policy = policy;
+    }
+
+    /// What a replica is doing, and how many batches it has.
+    #[must_use]
+    pub fn replica(&self, now: Instant, id: ReplicaId) -> Option<(ReplicaState, usize)> {
+        let replica = self.fleet.at(self.fleet.place(id)?)?;
+        Some((replica.state(self.at(now)), replica.flights.len()))
+    }
+
+    /// What it has done since it was made.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The last dispatches, oldest first.
+    pub fn explained(&self) -> impl Iterator<Item = &Explained> {
+        self.log.iter()
     }
 
     /// Gives back everything that waits.
@@ -315,6 +274,7 @@ impl<Q> Batcher<Q> {
         &mut self,
         now: Instant,
         id: ReplicaId,
+        number: BatchNumber,
         ended: Ended,
         actions: &mut Actions<Q>,
     ) {
@@ -322,29 +282,25 @@ impl<Q> Batcher<Q> {
         let Some(place) = self.fleet.place(id) else {
             return;
         };
-        let Some(replica) = self.fleet.at_mut(place).filter(|replica| replica.busy) else {
+        let Some(flight) = self.fleet.land(place, number, now) else {
             return;
         };
-        replica.busy = false;
-        replica.flight.hedge_at = None;
-        let flight = std::mem::take(&mut replica.flight);
-        match ended {
-            Ended::Answered => self.answered(now, place, &flight, actions),
+        let (again, cause) = match ended {
+            Ended::Answered { compute } => {
+                self.answered(now, place, &flight, compute.as_secs_f64(), actions);
+                return self.fleet.recycle(place, flight);
+            }
             Ended::Failed => {
                 self.fleet.failed(place, now);
-                for row in &flight.rows {
-                    self.leave_flight(row.key, now, false, Cause::ModelError, actions);
-                }
+                (false, Cause::ModelError)
             }
-            Ended::NotComputed => {
-                for row in &flight.rows {
-                    self.leave_flight(row.key, now, true, Cause::ReplicaLost, actions);
-                }
-            }
+            Ended::Expired => (false, Cause::ExpiredModel),
+            Ended::Cancelled => (true, Cause::ReplicaLost),
+        };
+        for row in &flight.rows {
+            self.leave_flight(row.key, now, again, cause, actions);
         }
-        if let Some(replica) = self.fleet.at_mut(place) {
-            replica.flight = flight;
-        }
+        self.fleet.recycle(place, flight);
     }
 
     /// Does what can be done by now.
@@ -353,104 +309,74 @@ impl<Q> Batcher<Q> {
         self.wait_until = None;
         self.expire(now, actions);
         self.hedge(now);
-        while !self.queue.is_empty() {
-            let idle = self.fleet.idle(now, |place| self.policy.rank(place));
-            if !idle.is_some_and(|place| self.serve(now, place, actions)) {
-                break;
-            }
+        self.send_to_idle(now, actions);
+        while self.queue.is_empty() && self.relieve(now, actions) {
+            self.send_to_idle(now, actions);
         }
+        self.send_ahead(now, actions);
         actions.wake_at = self.wake_at(now).map(|at| self.instant(at));
     }
 
-    /// Asks the policy until it sends, waits, or the queue is empty; says whether it sent.
-    fn serve(&mut self, now: At, place: usize, actions: &mut Actions<Q>) -> bool {
-        loop {
-            self.drop_stale();
-            if self.queue.is_empty() {
-                return false;
-            }
-            let view = View {
-                now,
-                queue: &self.queue,
-                fleet: &self.fleet,
-                replica: place,
-                arrived_size: self.arrived_size,
-                contracts: self.contracts.any(),
-            };
-            match self.policy.decide(&view) {
-                Decision::Send(plan) => {
-                    if self.send(now, place, &plan, actions) {
-                        return true;
-                    }
-                }
-                Decision::Wait(until) => {
-                    self.wait_until = Some(until);
-                    return false;
-                }
-                Decision::Shed {
-                    before,
-                    keep_last,
-                    by,
-                } => {
-                    let shed = self.shed(before, keep_last, by, actions);
-                    debug_assert!(shed > 0, "a policy that sheds nothing is asked for ever");
-                    if shed == 0 {
-                        self.shed_oldest(actions);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Fills a batch; says whether any query was left for it.
-    fn send(&mut self, now: At, place: usize, plan: &Plan, actions: &mut Actions<Q>) -> bool {
-        let flight = self.fleet.start(place, now);
-        fill(&mut self.queue, &mut self.queries, flight, plan);
-        let rows = flight.rows.len();
-        flight.expected_end = now.after(plan.predicted);
-        flight.bound = plan.bound;
-        if let Some(padded) = plan.padded_rows.filter(|_| rows > 0) {
-            flight.size *= padded.max(rows) as f64 / rows as f64;
-        }
-        let hedge_after = plan.hedge_after.filter(|_| self.hedges.is_on());
-        let hedge_at = hedge_after.map(|seconds| now.after(seconds));
-        // Before the first batch nothing is predicted, so nothing is unusual.
-        flight.hedge_at = hedge_at.filter(|at| *at > now);
-        let replica = self.fleet.at_mut(place).expect("it was just given a batch");
-        replica.busy = rows > 0;
-        if rows == 0 {
-            return false;
-        }
-        let replica = replica.id;
-        self.hedges.earn(rows);
-        actions.dispatches.push(Dispatch {
-            replica,
-            rows,
-            padded_rows: plan.padded_rows,
-        });
-        true
-    }
-
-    fn answered(&mut self, now: At, place: usize, flight: &Flight, actions: &mut Actions<Q>) {
-        let mut late_rows = 0;
-        for (row, Row { key, deadline }) in flight.rows.iter().enumerate() {
-            late_rows += usize::from(*deadline < now);
-            if let Some(held) = self.take(*key) {
-                let query = held.query;
-                actions.answered.push(Answered { query, row });
-            }
-        }
+    fn answered(
+        &mut self,
+        now: At,
+        place: usize,
+        flight: &Flight,
+        compute: f64,
+        actions: &mut Actions<Q>,
+    ) {
         self.fleet.answered(place);
+        let latency = self.observe(now, place, flight, compute);
+        let usual = flight.predicted.max(1e-9);
+        let is_straggler = flight.predicted > 0.0 && latency > STRAGGLER * usual;
+        self.fleet.count_straggler(place, is_straggler);
+        let excess = now.since(flight.started) - compute - self.transport(place);
+        let mut late_rows = 0;
+        for (row, held) in flight.rows.iter().enumerate() {
+            let late = now.since(held.deadline);
+            late_rows += usize::from(late > 0.0);
+            let Some(Held { query, .. }) = self.take(held.key) else {
+                self.tally.rows_wasted += 1;
+                continue;
+            };
+            self.tally.hedges_won += u64::from(held.is_copy);
+            match late {
+                late if late <= 0.0 => self.tally.in_time += 1,
+                _ if is_straggler => self.tally.late[LateBy::Straggler as usize] += 1,
+                late if late <= excess => self.tally.late[LateBy::Transport as usize] += 1,
+                _ => self.tally.late[LateBy::Margin as usize] += 1,
+            }
+            actions.answered.push(Answered { query, row });
+        }
+        self.log.ended(flight.number, latency);
         self.policy.completed(&Done {
             now,
             replica: place,
             rows: flight.rows.len(),
             size: flight.size,
-            latency: now.since(flight.started),
+            latency,
             late_rows,
             bound: flight.bound,
             objective: flight.objective,
         });
+    }
+
+    /// Seconds that a batch would have taken from sending it to its reply, also if it was sent
+    /// ahead; and how much of that was the transport's.
+    fn observe(&mut self, now: At, place: usize, flight: &Flight, compute: f64) -> f64 {
+        let latency = now.since(flight.started);
+        let Some(replica) = self.fleet.at_mut(place) else {
+            return latency;
+        };
+        if flight.ahead {
+            return latency.max(compute + replica.transport());
+        }
+        replica.learn_transport(latency - compute);
+        latency
+    }
+
+    fn transport(&self, place: usize) -> f64 {
+        self.fleet.at(place).map_or(0.0, |one| one.transport())
     }
 
     /// Takes a query out of a batch without an answer: it stays if a copy is elsewhere, is
@@ -475,58 +401,20 @@ impl<Q> Batcher<Q> {
             held.failed_over = true;
             self.enqueue(key);
         } else if let Some(held) = self.take(key) {
-            actions.given_back.push(returned(held.query, cause));
+            actions.given_back.push(Returned::new(held.query, cause));
         }
     }
 
     fn expire(&mut self, now: At, actions: &mut Actions<Q>) {
-        let mut any = false;
+        let before = self.tally.expired;
         let due = |item: &Item| item.deadline <= now;
         while let Some(item) = self.queue.pop_if(Class::Any, due) {
-            any |= self.give_back_queued(item.key, Cause::ExpiredQueue, None, actions);
+            let given = self.give_back_queued(item.key, Cause::ExpiredQueue, None, actions);
+            self.tally.expired += u64::from(given);
         }
-        if any {
+        if self.tally.expired > before {
             self.policy.expired(now);
         }
-    }
-
-    /// Queues copies of what unusually late batches hold, for other replicas.
-    fn hedge(&mut self, now: At) {
-        while let Some(place) = self.fleet.hedgeable(now) {
-            let alone = self.fleet.serving() < 2;
-            let replica = self.fleet.at_mut(place).expect("it is in flight");
-            replica.flight.hedge_at = None;
-            if alone {
-                continue;
-            }
-            let flight = std::mem::take(&mut replica.flight);
-            let least = now.after(self.policy.hedge_slack());
-            for row in &flight.rows {
-                let held = self.queries.get(row.key);
-                let useful = held.is_some_and(|held| !held.queued && held.deadline >= least);
-                if useful && self.hedges.spend() {
-                    self.enqueue(row.key);
-                }
-            }
-            self.fleet.at_mut(place).expect("it is in flight").flight = flight;
-        }
-    }
-
-    /// Gives up what is due before a time; says how much left the queue.
-    fn shed(&mut self, before: At, keep_last: bool, by: ShedBy, actions: &mut Actions<Q>) -> usize {
-        let class = match by {
-            ShedBy::Contract => Class::OutOfContract,
-            _ => Class::Any,
-        };
-        let rows_before = self.queue.rows();
-        let is_due = |item: &Item| item.deadline < before;
-        while self.queue.rows() > usize::from(keep_last) {
-            let Some(item) = self.queue.pop_if(class, is_due) else {
-                break;
-            };
-            self.give_back_queued(item.key, Cause::Shed, Some(by), actions);
-        }
-        rows_before - self.queue.rows()
     }
 
     #[cold]
@@ -552,28 +440,15 @@ impl<Q> Batcher<Q> {
             return false;
         }
         let held = self.take(key).expect("it was just there");
+        if let Some(by) = shed_by {
+            self.tally.shed[by as usize] += 1;
+        }
         actions.given_back.push(Returned {
             query: held.query,
             cause,
             shed_by,
         });
         true
-    }
-
-    fn give_back_if_unserved(&mut self, cause: Cause, actions: &mut Actions<Q>) {
-        if !self.is_serving() {
-            self.drain(cause, actions);
-        }
-    }
-
-    /// Drops copies at the head whose query had its outcome.
-    fn drop_stale(&mut self) {
-        while let Some(item) = self.queue.head() {
-            if self.queries.get(item.key).is_some() {
-                break;
-            }
-            self.queue.pop(Class::Any);
-        }
     }
 
     fn enqueue(&mut self, key: Key) {
@@ -613,7 +488,8 @@ impl<Q> Batcher<Q> {
     fn wake_at(&self, now: At) -> Option<At> {
         let head = self.queue.head().map(|item| item.deadline);
         let retry = head.and_then(|_| self.fleet.next_retry(now));
-        let times = [self.wait_until, self.fleet.next_hedge(), head, retry];
+        let relief = self.fleet.next_relief(now);
+        let times = [self.wait_until, relief, head, retry];
         times.into_iter().flatten().min()
     }
 
@@ -630,6 +506,7 @@ impl<Q> Batcher<Q> {
     pub fn check_invariants(&self) {
         self.queue.check_invariants();
         self.queries.check_invariants();
+        self.fleet.check_invariants();
         assert!(
             self.is_serving() || self.queue.is_empty(),
             "nothing waits for nobody"
@@ -647,43 +524,13 @@ impl<Q> Batcher<Q> {
     }
 }
 
-/// Moves queries from the queue to a batch.
-fn fill<Q>(queue: &mut Queue, queries: &mut Queries<Q>, flight: &mut Flight, plan: &Plan) {
-    flight.size = 0.0;
-    flight.objective = f64::INFINITY;
-    let classes: &[Class] = if plan.contract_first {
-        &[Class::InContract, Class::OutOfContract]
+/// Copies need a query that may be asked twice.
+fn hedges(options: &Options) -> HedgeBudget {
+    HedgeBudget::new(if options.idempotent {
+        options.hedge_share
     } else {
-        &[Class::Any]
-    };
-    for class in classes {
-        let has_room = |flight: &Flight, item: &Item| {
-            let size = flight.size + f64::from(item.cost);
-            let fits = flight.rows.len() < plan.rows_max && size <= plan.size_max;
-            fits || flight.rows.is_empty()
-        };
-        while let Some(item) = queue.pop_if(*class, |item| has_room(flight, item)) {
-            let Some(held) = queries.get_mut(item.key) else {
-                continue;
-            };
-            held.queued = false;
-            held.in_flight += 1;
-            flight.size += f64::from(item.cost);
-            flight.objective = flight.objective.min(item.deadline.since(item.arrival));
-            flight.rows.push(Row {
-                key: item.key,
-                deadline: item.deadline,
-            });
-        }
-    }
-}
-
-fn returned<Q>(query: Q, cause: Cause) -> Returned<Q> {
-    Returned {
-        query,
-        cause,
-        shed_by: None,
-    }
+        0.0
+    })
 }
 
 #[cfg(test)]

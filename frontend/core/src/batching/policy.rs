@@ -1,6 +1,6 @@
 //! What a batching policy sees and says.
 //!
-//! A policy is asked when a replica is idle and a query waits. It may send, wait or shed; after
+//! A policy is asked when a replica is idle, or about to be, and a query waits. It may send, wait or shed; after
 //! shedding it is asked again. It learns from every batch that was answered.
 
 use super::fleet::Fleet;
@@ -12,11 +12,14 @@ use super::time::At;
 pub struct View<'a> {
     /// The time.
     pub now: At,
+    /// When a batch that is sent now begins: later than now if the replica is about to end
+    /// another one.
+    pub start: At,
     /// What waits: at least one query, none of them past its deadline.
     pub queue: &'a Queue,
     /// The replicas.
     pub fleet: &'a Fleet,
-    /// The place of the replica that is idle.
+    /// The place of the replica that is idle, or about to be.
     pub replica: usize,
     /// Size of all that ever arrived.
     pub arrived_size: u64,
@@ -51,10 +54,41 @@ pub struct Plan {
     pub contract_first: bool,
     /// Seconds it will take.
     pub predicted: f64,
+    /// The same with a margin.
+    pub cautious: f64,
     /// Seconds after which its queries may be asked elsewhere as well.
     pub hedge_after: Option<f64>,
-    /// Whether a deadline limited its size, rather than the queue.
-    pub bound: bool,
+    /// What limits its size.
+    pub limit: Limit,
+}
+
+/// What limits the size of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// All that waits.
+    Queue,
+    /// The rows that the container, or the operator, allows.
+    RowsMax,
+    /// Twice the largest batch that was seen: slow start.
+    SlowStart,
+    /// The time that its first query has left.
+    Slack,
+    /// The size that the policy has for every batch.
+    Fixed,
+}
+
+impl Limit {
+    /// The name in explanations.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Limit::Queue => "queue",
+            Limit::RowsMax => "rows_max",
+            Limit::SlowStart => "slow_start",
+            Limit::Slack => "slack",
+            Limit::Fixed => "fixed",
+        }
+    }
 }
 
 /// Why queries are shed.
@@ -124,10 +158,33 @@ pub struct Done {
     pub latency: f64,
     /// Of the rows, those past their deadline by now.
     pub late_rows: usize,
-    /// As planned.
+    /// Whether a deadline limited its size, rather than the queue.
     pub bound: bool,
     /// Least seconds from arrival to deadline of its queries.
     pub objective: f64,
+}
+
+/// What a policy has learned of a model's latency.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Learned {
+    /// Seconds of a batch, whatever its size, on an average replica.
+    pub alpha: f64,
+    /// Seconds of each unit of size.
+    pub beta: f64,
+    /// Factor between a typical latency and the one that is planned with.
+    pub margin: f64,
+    /// The share of batches that the margin covers.
+    pub quantile: f64,
+    /// How much waiting for company is allowed: 0 to 1.
+    pub patience: f64,
+    /// The largest batch that was answered.
+    pub seen: f64,
+    /// Arrivals a second, in size.
+    pub rate: f64,
+    /// Slowness of each replica by place: 2 is half as fast as the shape says.
+    pub slowness: Vec<f64>,
+    /// Shares of latency over prediction by bucket, with the upper edge of each.
+    pub residuals: Vec<(f64, f64)>,
 }
 
 /// Decides about batches.
@@ -147,6 +204,11 @@ pub trait Policy: Send + std::fmt::Debug {
     /// Least seconds before its deadline at which asking a query elsewhere as well makes sense.
     fn hedge_slack(&self) -> f64 {
         0.0
+    }
+
+    /// What it has learned, for people.
+    fn learned(&self) -> Option<Learned> {
+        None
     }
 
     /// Order of idle replicas: the least goes first.

@@ -15,7 +15,7 @@
 //! Predictions: O(1). Learning: about 300 floating-point operations a batch. No allocation but
 //! for new replicas.
 
-use super::policy::Done;
+use super::policy::{Done, Learned};
 use super::residuals::Residuals;
 
 /// Two knots for each doubling of the size, up to 2^32.
@@ -25,7 +25,7 @@ const KNOT_GAIN: f64 = 0.02;
 /// Most batches of a knot that count in the fit.
 const KNOT_WEIGHT_MAX: f64 = 32.0;
 /// A batch this many times slower than predicted is a straggler.
-const STRAGGLER: f64 = 4.0;
+pub(super) const STRAGGLER: f64 = 4.0;
 /// That many stragglers in a row are the rule.
 const STRAGGLERS_MAX: u32 = 4;
 /// Logarithm of a residual that says that the speed has changed.
@@ -64,6 +64,10 @@ pub trait LatencyModel: Send + std::fmt::Debug {
     }
     /// Learns from a batch.
     fn learn(&mut self, _done: &Done) {}
+    /// What it has learned, for people; what only the policy knows is left 0.
+    fn learned(&self) -> Option<Learned> {
+        None
+    }
     /// A replica came.
     fn replica_joined(&mut self, _replica: usize) {}
 }
@@ -309,6 +313,21 @@ impl LatencyModel for Profile {
             self.steer(late_share);
         }
         self.update_margin();
+    }
+
+    fn learned(&self) -> Option<Learned> {
+        let (alpha, beta) = self.affine();
+        Some(Learned {
+            alpha,
+            beta,
+            margin: self.margin,
+            quantile: self.quantile,
+            patience: 0.0,
+            seen: self.seen,
+            rate: 0.0,
+            slowness: self.speeds.iter().map(|speed| speed.factor).collect(),
+            residuals: self.residuals.shares().collect(),
+        })
     }
 
     fn replica_joined(&mut self, replica: usize) {

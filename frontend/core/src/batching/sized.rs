@@ -3,7 +3,7 @@
 //! They look at neither deadlines nor predictions: a batch is full, or its first query has
 //! waited long enough. Expired queries are removed before, as under every policy.
 
-use super::policy::{Decision, Done, Plan, Policy, View};
+use super::policy::{Decision, Done, Limit, Plan, Policy, View};
 use crate::registry::Batching;
 use crate::sizing::{Completed, Sizer, sizer};
 use std::time::Duration;
@@ -44,8 +44,13 @@ impl Policy for Sized {
             padded_rows: None,
             contract_first: false,
             predicted: 0.0,
+            cautious: 0.0,
             hedge_after: None,
-            bound: false,
+            limit: if view.queue.rows() > rows_max {
+                Limit::Fixed
+            } else {
+                Limit::Queue
+            },
         })
     }
 

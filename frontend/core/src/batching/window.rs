@@ -17,7 +17,7 @@
 //! # Cost
 //! A decision: O(1) where the queue limits the batch; O(log^2 n) under pressure. No allocation.
 
-use super::policy::{Decision, Done, Plan, Policy, ShedBy, View};
+use super::policy::{Decision, Done, Learned, Limit, Plan, Policy, ShedBy, View};
 use super::profile::{LatencyModel, Profile};
 use super::queue::{Class, Item};
 use super::time::At;
@@ -44,6 +44,8 @@ pub struct WindowOptions {
     pub allowed_sizes: Vec<usize>,
     /// Known latency `alpha + beta b` in seconds, to start from.
     pub profile: Option<(f64, f64)>,
+    /// Seconds by which the caller's timers may be late: a wait ends so much earlier.
+    pub timer_lateness: f64,
 }
 
 impl Default for WindowOptions {
@@ -54,6 +56,7 @@ impl Default for WindowOptions {
             wait_share_max: 0.5,
             allowed_sizes: Vec::new(),
             profile: None,
+            timer_lateness: 0.0,
         }
     }
 }
@@ -178,7 +181,7 @@ impl<M: LatencyModel> Window<M> {
     /// Step 1: a head that not even a batch of its own would save.
     fn hopeless(&mut self, view: &View<'_>, head: &Item) -> Option<Decision> {
         let alone = self.model.typical(view.replica, f64::from(head.cost));
-        let before = view.now.after(alone);
+        let before = view.start.after(alone);
         let alone_in_queue = view.queue.rows() == 1;
         let is_probe = alone_in_queue && self.last_probe == Some(view.now);
         if head.deadline >= before || is_probe {
@@ -214,7 +217,7 @@ impl<M: LatencyModel> Window<M> {
             .min(rows_max)
             .min(self.model.size_cap().max(least))
             .max(least);
-        let slack = head.deadline.since(view.now);
+        let slack = head.deadline.since(view.start);
         let within = self.model.size_within(view.replica, slack).floor();
         Sizes {
             batch: within.clamp(least, limit),
@@ -246,6 +249,7 @@ impl<M: LatencyModel> Window<M> {
         let objective = head.deadline.since(head.arrival);
         let latest = head.deadline.after(-one_more);
         let until = latest.min(head.arrival.after(share * objective));
+        let until = until.after(-self.options.timer_lateness);
         (until > view.now).then_some(until)
     }
 
@@ -282,16 +286,16 @@ impl<M: LatencyModel> Window<M> {
         if view.fleet.idle_count(view.now) > 1 {
             return view.now;
         }
-        let own = view.now.after(self.model.typical(view.replica, batch));
+        let own = view.start.after(self.model.typical(view.replica, batch));
         view.fleet
-            .earliest_end(view.now)
+            .earliest_end(view.now, view.replica)
             .map_or(own, |other| other.min(own))
     }
 
     /// The largest size beyond `least` that can still be served in time as one batch, and
     /// when it would end.
     fn window(&self, view: &View<'_>, class: Class, least: f64, limit: f64) -> Option<At> {
-        let end = |size: f64| view.now.after(self.model.cautious(view.replica, size));
+        let end = |size: f64| view.start.after(self.model.cautious(view.replica, size));
         let (mut low, mut high) = (least, limit.floor());
         while low < high {
             let middle = ((low + high + 1.0) / 2.0).floor();
@@ -327,7 +331,7 @@ impl<M: LatencyModel> Window<M> {
         }
         let sizes = self.sizes(view, head, Class::Any);
         let end = self.model.cautious(view.replica, sizes.batch);
-        let before = view.now.after(end);
+        let before = view.start.after(end);
         let out = view.queue.head_of(Class::OutOfContract);
         if out.is_some_and(|item| item.deadline < before) {
             self.lost(view.now);
@@ -357,9 +361,22 @@ impl<M: LatencyModel> Window<M> {
             padded_rows,
             contract_first,
             predicted: self.model.typical(view.replica, size),
+            cautious: self.model.cautious(view.replica, size),
             hedge_after: hedged.then(|| self.model.unusual(view.replica, size)),
-            bound: sizes.bound(),
+            limit: self.limit(view, sizes),
         })
+    }
+
+    fn limit(&self, view: &View<'_>, sizes: &Sizes) -> Limit {
+        if sizes.bound() {
+            Limit::Slack
+        } else if sizes.limit >= view.queue.size() {
+            Limit::Queue
+        } else if sizes.limit >= self.model.size_cap() {
+            Limit::SlowStart
+        } else {
+            Limit::RowsMax
+        }
     }
 
     /// The compiled shape for so many rows: the next smaller one, or the next larger one if
@@ -378,7 +395,7 @@ impl<M: LatencyModel> Window<M> {
                 .cautious(view.replica, shape as f64 * view.cost_mean())
         };
         let cheaper = seconds(above) / (rows as f64) < seconds(below) / below as f64;
-        let in_time = view.now.after(seconds(above)) <= head.deadline;
+        let in_time = view.start.after(seconds(above)) <= head.deadline;
         if cheaper && in_time && above <= self.rows_max(view) {
             above
         } else {
@@ -430,6 +447,13 @@ impl<M: LatencyModel> Policy for Window<M> {
 
     fn rank(&self, place: usize) -> f64 {
         self.model.slowness(place)
+    }
+
+    fn learned(&self) -> Option<Learned> {
+        let mut learned = self.model.learned()?;
+        learned.patience = self.patience;
+        learned.rate = self.rate.most();
+        Some(learned)
     }
 }
 

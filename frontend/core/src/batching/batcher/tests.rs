@@ -10,6 +10,19 @@ use crate::batching::sized::Sized;
 use crate::batching::{Window, WindowOptions};
 use crate::registry::Batching;
 
+/// As told by a container on a transport that takes no time.
+const ANSWERED: Ended = Ended::Answered {
+    compute: Duration::MAX,
+};
+/// As told by one whose batches are under way all the time.
+const TRANSPORTED: Ended = Ended::Answered {
+    compute: Duration::ZERO,
+};
+const TERMS: Terms = Terms {
+    slots: 2,
+    max_batch: 16,
+};
+
 /// Policies that never wait, by name.
 fn eager_policies() -> Vec<(&'static str, Box<dyn Policy>)> {
     let window = WindowOptions {
@@ -52,7 +65,11 @@ enum Step {
         slo_us: u64,
         cost: u32,
     },
-    End(usize, Ended),
+    End {
+        replica: usize,
+        last: bool,
+        ended: Ended,
+    },
     Join(u64),
     Drain(u64),
     Leave(u64),
@@ -69,14 +86,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         }
     });
     let end = prop_oneof![
-        8 => Just(Ended::Answered),
+        4 => Just(ANSWERED),
+        4 => Just(TRANSPORTED),
+        1 => Just(Ended::Expired),
         1 => Just(Ended::Failed),
-        1 => Just(Ended::NotComputed)
+        1 => Just(Ended::Cancelled)
     ];
     let step = prop_oneof![
         6 => (0..8_000_u64).prop_map(Step::Advance),
         12 => push,
-        6 => (0..4_usize, end).prop_map(|(index, ended)| Step::End(index, ended)),
+        6 => (0..4_usize, any::<bool>(), end)
+            .prop_map(|(replica, last, ended)| Step::End { replica, last, ended }),
         1 => (0..4_u64).prop_map(Step::Join),
         1 => (0..4_u64).prop_map(Step::Drain),
         1 => (0..4_u64).prop_map(Step::Leave),
@@ -95,7 +115,9 @@ struct World {
     keys: Vec<Key>,
     ended: BTreeSet<u64>,
     joined: BTreeSet<u64>,
-    busy: BTreeSet<u64>,
+    /// The batches of each replica, in the order they were sent.
+    busy: BTreeMap<u64, Vec<BatchNumber>>,
+    cancelled: usize,
     answered: u64,
 }
 
@@ -110,7 +132,8 @@ impl World {
             keys: Vec::new(),
             ended: BTreeSet::new(),
             joined: BTreeSet::new(),
-            busy: BTreeSet::new(),
+            busy: BTreeMap::new(),
+            cancelled: 0,
             answered: 0,
         };
         (0..replicas).for_each(|id| world.join(id));
@@ -119,7 +142,7 @@ impl World {
 
     fn join(&mut self, id: u64) {
         if self.joined.insert(id) {
-            self.batcher.replica_joined(ReplicaId(id), 16);
+            self.batcher.replica_joined(ReplicaId(id), TERMS);
         }
     }
 
@@ -143,18 +166,39 @@ impl World {
         assert!(self.ended.insert(id), "two outcomes for {id}");
     }
 
+    /// The batch that a replica computes ends.
     fn end(&mut self, id: u64, ended: Ended) {
-        if self.busy.remove(&id) {
-            self.batcher
-                .batch_ended(self.now, ReplicaId(id), ended, &mut self.actions);
+        self.end_at(id, 0, ended);
+    }
+
+    fn end_at(&mut self, id: u64, index: usize, ended: Ended) {
+        let Some(numbers) = self.busy.get_mut(&id) else {
+            return;
+        };
+        let number = numbers.remove(index);
+        if numbers.is_empty() {
+            self.busy.remove(&id);
         }
+        let (now, id) = (self.now, ReplicaId(id));
+        self.batcher
+            .batch_ended(now, id, number, ended, &mut self.actions);
+    }
+
+    /// Rows of the batch that a replica computes.
+    fn rows(&self, id: u64) -> Vec<Option<u64>> {
+        let number = self.busy[&id][0];
+        let rows = self.batcher.batch(ReplicaId(id), number);
+        rows.map(Option::<&u64>::copied).collect()
     }
 
     fn poll(&mut self) {
         self.batcher.poll(self.now, &mut self.actions);
         for dispatch in std::mem::take(&mut self.actions.dispatches) {
-            assert!(self.busy.insert(dispatch.replica.0), "one batch a replica");
-            let rows: Vec<_> = self.batcher.batch(dispatch.replica).collect();
+            let (replica, number) = (dispatch.replica, dispatch.number);
+            let numbers = self.busy.entry(replica.0).or_default();
+            numbers.push(number);
+            assert!(numbers.len() <= TERMS.slots, "a slot for each batch");
+            let rows: Vec<_> = self.batcher.batch(replica, number).collect();
             assert_eq!(rows.len(), dispatch.rows);
             assert!((1..=16).contains(&dispatch.rows), "rows of a batch");
             for id in rows.into_iter().flatten() {
@@ -164,6 +208,7 @@ impl World {
                 );
             }
         }
+        self.cancelled += std::mem::take(&mut self.actions.cancels).len();
         for answered in std::mem::take(&mut self.actions.answered) {
             self.answered += 1;
             self.outcome(answered.query);
@@ -187,15 +232,21 @@ impl World {
                 slo_us,
                 cost,
             } => self.push(application, Duration::from_micros(slo_us), cost),
-            Step::End(index, ended) => {
-                if let Some(id) = self.busy.iter().nth(index).copied() {
-                    self.end(id, ended);
+            Step::End {
+                replica,
+                last,
+                ended,
+            } => {
+                let busy = self.busy.iter().nth(replica);
+                if let Some((id, count)) = busy.map(|(id, numbers)| (*id, numbers.len())) {
+                    self.end_at(id, if last { count - 1 } else { 0 }, ended);
                 }
             }
             Step::Join(id) => self.join(id),
-            Step::Drain(id) => self
-                .batcher
-                .replica_draining(ReplicaId(id), &mut self.actions),
+            Step::Drain(id) => {
+                self.batcher
+                    .replica_draining(self.now, ReplicaId(id), &mut self.actions);
+            }
             Step::Leave(id) => {
                 self.joined.remove(&id);
                 self.busy.remove(&id);
@@ -219,8 +270,8 @@ impl World {
     /// Answers all that is in flight and lets the rest expire.
     fn finish(&mut self) {
         for _ in 0..400 {
-            for id in self.busy.clone() {
-                self.end(id, Ended::Answered);
+            for id in self.busy.clone().into_keys() {
+                self.end(id, ANSWERED);
             }
             self.now += Duration::from_millis(1);
             self.poll();
@@ -271,7 +322,7 @@ fn goodput_after(policy: Box<dyn Policy>, count: u64) -> f64 {
         if end.is_some_and(|end| end <= world.now) {
             end = None;
             let before = world.answered;
-            world.end(0, Ended::Answered);
+            world.end(0, ANSWERED);
             world.poll();
             good += if measured { world.answered - before } else { 0 };
         }
@@ -280,8 +331,8 @@ fn goodput_after(policy: Box<dyn Policy>, count: u64) -> f64 {
             arrived += u64::from(measured);
         }
         world.poll();
-        if end.is_none() && world.busy.contains(&0) {
-            let rows = world.batcher.batch(ReplicaId(0)).count() as u64;
+        if end.is_none() && world.busy.contains_key(&0) {
+            let rows = world.rows(0).len() as u64;
             end = Some(world.now + Duration::from_micros(1000 + 100 * rows));
         }
     }
@@ -318,22 +369,22 @@ fn a_late_batch_is_asked_elsewhere_and_answered_once() {
         world.push(0, Duration::from_millis(500), 1);
         world.poll();
         world.now += Duration::from_micros(1100);
-        for id in world.busy.clone() {
-            world.end(id, Ended::Answered);
+        for id in world.busy.clone().into_keys() {
+            world.end(id, ANSWERED);
         }
         world.poll();
     }
     world.push(0, Duration::from_millis(500), 1);
     world.poll();
-    let late = *world.busy.iter().next().expect("a batch is in flight");
+    let late = *world.busy.keys().next().expect("a batch is in flight");
     world.now += Duration::from_millis(50);
     world.poll();
     assert_eq!(world.busy.len(), 2, "the other replica got a copy");
     let before = world.answered;
-    world.end(1 - late, Ended::Answered);
+    world.end(1 - late, ANSWERED);
     world.poll();
     assert_eq!(world.answered, before + 1);
-    world.end(late, Ended::Answered);
+    world.end(late, ANSWERED);
     world.poll();
     assert_eq!(world.answered, before + 1, "the second answer is dropped");
     assert!(world.batcher.is_empty());
@@ -345,7 +396,7 @@ fn a_lost_replica_passes_its_queries_on_once() {
     world.push(0, Duration::from_millis(100), 1);
     world.poll();
     for _ in 0..2 {
-        let id = *world.busy.iter().next().expect("a batch is in flight");
+        let id = *world.busy.keys().next().expect("a batch is in flight");
         world.step(&Step::Leave(id));
         world.step(&Step::Join(id));
     }
@@ -364,7 +415,7 @@ fn the_oldest_leaves_a_full_queue() {
         options,
         Box::new(Sized::new(Batching::default())),
     );
-    world.batcher.replica_joined(ReplicaId(0), 16);
+    world.batcher.replica_joined(ReplicaId(0), TERMS);
     for _ in 0..5 {
         world.push(0, Duration::from_millis(100), 1);
         world.poll();
@@ -390,7 +441,7 @@ fn queries_in_contract_are_served_first() {
         world.now += Duration::from_micros(100);
         if end.is_some_and(|end| end <= world.now) {
             end = None;
-            world.end(0, Ended::Answered);
+            world.end(0, ANSWERED);
         }
         if tick % 3 == 0 {
             world.push(0, Duration::from_millis(50), 1);
@@ -400,10 +451,10 @@ fn queries_in_contract_are_served_first() {
             world.push(1, Duration::from_millis(20), 1);
         }
         world.poll();
-        if end.is_none() && world.busy.contains(&0) {
-            let rows = world.batcher.batch(ReplicaId(0)).count() as u64;
-            for id in world.batcher.batch(ReplicaId(0)).flatten() {
-                covered.remove(id);
+        if end.is_none() && world.busy.contains_key(&0) {
+            let rows = world.rows(0).len() as u64;
+            for id in world.rows(0).into_iter().flatten() {
+                covered.remove(&id);
             }
             end = Some(world.now + Duration::from_millis(1 + rows));
         }
@@ -413,4 +464,102 @@ fn queries_in_contract_are_served_first() {
         "{} of 200 were not served",
         covered.len()
     );
+}
+
+/// A batch in flight on each of two replicas, one more sent ahead to one of them, which then
+/// stops.
+fn held_up(idempotent: bool) -> (World, u64, u64) {
+    let options = WindowOptions {
+        profile: Some((1e-3, 1e-6)),
+        ..WindowOptions::default()
+    };
+    let mut world = World::new(Box::new(Window::new(options)), 2);
+    world.batcher.options.idempotent = idempotent;
+    // Batches of 10 ms, half of it under way: what follows may be sent ahead.
+    for _ in 0..200 {
+        world.push(0, Duration::from_secs(5), 1);
+        world.poll();
+        world.now += Duration::from_millis(10);
+        for id in world.busy.clone().into_keys() {
+            let compute = Duration::from_millis(5);
+            world.end(id, Ended::Answered { compute });
+        }
+        world.poll();
+    }
+    for _ in 0..2 {
+        world.push(0, Duration::from_secs(5), 1);
+        world.poll();
+    }
+    world.now += Duration::from_millis(7);
+    world.push(0, Duration::from_secs(5), 1);
+    world.poll();
+    let ahead = world.busy.iter().find(|(_, numbers)| numbers.len() == 2);
+    let stuck = *ahead.expect("one was sent ahead").0;
+    (world, stuck, 1 - stuck)
+}
+
+#[test]
+fn a_batch_sent_ahead_leaves_a_replica_that_stops() {
+    let (mut world, stuck, other) = held_up(true);
+    world.now += Duration::from_millis(3);
+    world.end(other, ANSWERED);
+    world.poll();
+    assert_eq!(world.cancelled, 0, "it is not late yet");
+    world.now += Duration::from_millis(10);
+    world.poll();
+    assert_eq!(world.cancelled, 1);
+    let before = world.answered;
+    world.end(other, ANSWERED);
+    world.poll();
+    assert!(world.answered > before, "the other one had it at once");
+    world.end_at(stuck, 1, Ended::Cancelled);
+    world.poll();
+    world.finish();
+}
+
+#[test]
+fn what_may_not_be_asked_twice_moves_once_the_replica_let_go_of_it() {
+    let (mut world, stuck, other) = held_up(false);
+    world.now += Duration::from_millis(13);
+    world.end(other, ANSWERED);
+    world.poll();
+    assert_eq!(world.cancelled, 1);
+    assert!(!world.busy.contains_key(&other), "it may be computed yet");
+    world.end_at(stuck, 1, Ended::Cancelled);
+    world.poll();
+    assert!(world.busy.contains_key(&other));
+    world.finish();
+}
+
+#[test]
+fn a_draining_replica_gives_up_what_it_has_not_begun() {
+    let (mut world, stuck, other) = held_up(true);
+    world.step(&Step::Drain(stuck));
+    assert_eq!(world.cancelled, 1);
+    assert_eq!(world.busy[&other].len(), 2, "the other one has it now");
+    world.finish();
+}
+
+#[test]
+fn dispatches_are_explained_and_counted() {
+    let mut world = World::new(Box::new(Window::new(WindowOptions::default())), 1);
+    for _ in 0..3 {
+        world.push(0, Duration::from_millis(20), 1);
+        world.poll();
+        world.now += Duration::from_millis(4);
+        world.end(0, ANSWERED);
+        world.poll();
+    }
+    let explained: Vec<_> = world.batcher.explained().collect();
+    assert_eq!(explained.len(), 3);
+    let last = explained[2];
+    assert_eq!((last.queued, last.rows), (1, 1));
+    assert!((last.head_slack - 0.02).abs() < 1e-6 && last.limit.name() == "queue");
+    assert!((last.actual.expect("it was answered") - 0.004).abs() < 1e-6);
+    let report = world.batcher.report(world.now);
+    let tally = report.tally;
+    assert_eq!((tally.arrived, tally.in_time, tally.batches), (3, 3, 3));
+    let learned = report.learned.expect("it learns");
+    assert!((learned.alpha + learned.beta - 0.004).abs() < 1e-4);
+    assert!((report.replicas[0].busy_seconds - 0.012).abs() < 1e-6);
 }

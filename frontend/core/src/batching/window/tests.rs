@@ -2,7 +2,7 @@ use super::*;
 use crate::batching::fleet::Fleet;
 use crate::batching::queries::Key;
 use crate::batching::queue::Queue;
-use crate::replica::ReplicaId;
+use crate::replica::{ReplicaId, Terms};
 
 const MS: u64 = 1_000_000;
 
@@ -35,7 +35,13 @@ impl LatencyModel for Exact {
 fn decide(options: WindowOptions, deadlines_ms: &[u64]) -> Decision {
     let mut window = Window::with_model(options, Exact);
     let (mut queue, mut fleet) = (Queue::default(), Fleet::default());
-    fleet.add(ReplicaId(0), 64);
+    fleet.add(
+        ReplicaId(0),
+        Terms {
+            slots: 1,
+            max_batch: 64,
+        },
+    );
     for deadline in deadlines_ms {
         let item = Item {
             deadline: At::from_nanos((100 + deadline) * MS),
@@ -47,6 +53,7 @@ fn decide(options: WindowOptions, deadlines_ms: &[u64]) -> Decision {
     }
     window.decide(&View {
         now: At::from_nanos(100 * MS),
+        start: At::from_nanos(100 * MS),
         queue: &queue,
         fleet: &fleet,
         replica: 0,
@@ -66,7 +73,7 @@ fn sent(decision: Decision) -> Plan {
 fn sends_all_that_waits_if_the_head_allows() {
     let plan = sent(decide(WindowOptions::default(), &[15, 18, 20]));
     assert_eq!(plan.size_max, 3.0);
-    assert!(!plan.bound);
+    assert_eq!(plan.limit, Limit::Queue);
 }
 
 #[test]
@@ -74,7 +81,7 @@ fn a_tight_head_alone_makes_a_small_batch_without_pressure() {
     // A batch of 2 ends at 7; the other two end at 14.
     let plan = sent(decide(WindowOptions::default(), &[7, 18, 19, 20]));
     assert_eq!(plan.size_max, 2.0);
-    assert!(plan.bound);
+    assert_eq!(plan.limit, Limit::Slack);
 }
 
 #[test]

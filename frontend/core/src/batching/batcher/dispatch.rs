@@ -1,0 +1,187 @@
+//! From the queue to batches.
+
+use super::super::actions::{Actions, Dispatch};
+use super::super::policy::{Decision, Limit, Plan, ShedBy, View};
+use super::super::tally::Explained;
+use super::*;
+
+impl<Q> Batcher<Q> {
+    pub(super) fn send_to_idle(&mut self, now: At, actions: &mut Actions<Q>) {
+        while !self.queue.is_empty() {
+            let idle = self.fleet.idle(now, |place| self.policy.rank(place));
+            let sent = idle.is_some_and(|place| self.serve(now, place, actions));
+            if !sent {
+                break;
+            }
+        }
+    }
+
+    /// Sends to replicas that are about to end what they have, if nobody waits on purpose.
+    pub(super) fn send_ahead(&mut self, now: At, actions: &mut Actions<Q>) {
+        while !self.queue.is_empty() && self.wait_until.is_none() {
+            let place = self.fleet.nearly_idle(now);
+            let sent = place.is_some_and(|place| self.serve(now, place, actions));
+            if !sent {
+                // The end of the batch that is computed is an event of its own.
+                self.wait_until = None;
+                break;
+            }
+        }
+    }
+
+    /// Asks the policy until it sends, waits, or the queue is empty; says whether it sent.
+    fn serve(&mut self, now: At, place: usize, actions: &mut Actions<Q>) -> bool {
+        let mut given_up = 0;
+        loop {
+            self.drop_stale();
+            if self.queue.is_empty() {
+                return false;
+            }
+            let view = View {
+                now,
+                start: self.fleet.start(place, now),
+                queue: &self.queue,
+                fleet: &self.fleet,
+                replica: place,
+                arrived_size: self.arrived_size,
+                contracts: self.contracts.any(),
+            };
+            match self.policy.decide(&view) {
+                Decision::Send(plan) => {
+                    if self.send(now, place, &plan, given_up, actions) {
+                        return true;
+                    }
+                }
+                Decision::Wait(until) => {
+                    self.wait_until = Some(until);
+                    return false;
+                }
+                Decision::Shed {
+                    before,
+                    keep_last,
+                    by,
+                } => {
+                    let shed = self.shed(before, keep_last, by, actions);
+                    given_up += shed;
+                    debug_assert!(shed > 0, "a policy that sheds nothing is asked for ever");
+                    if shed == 0 {
+                        self.shed_oldest(actions);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fills a batch; says whether any query was left for it.
+    fn send(
+        &mut self,
+        now: At,
+        place: usize,
+        plan: &Plan,
+        given_up: usize,
+        actions: &mut Actions<Q>,
+    ) -> bool {
+        let queued = self.queue.rows();
+        let slack = self.queue.head().map(|head| head.deadline.since(now));
+        let mut flight = self.fleet.prepare(place, now);
+        fill(&mut self.queue, &mut self.queries, &mut flight, plan);
+        let (rows, number, ahead) = (flight.rows.len(), flight.number, flight.ahead);
+        flight.predicted = plan.predicted;
+        flight.bound = plan.limit == Limit::Slack;
+        if let Some(padded) = plan.padded_rows.filter(|_| rows > 0) {
+            flight.size *= padded.max(rows) as f64 / rows as f64;
+        }
+        // Before the first batch nothing is predicted, so nothing is unusual.
+        let hedged = plan.hedge_after.filter(|_| self.hedges.is_on());
+        flight.hedge_after = hedged.filter(|seconds| *seconds > 0.0);
+        if !self.fleet.launch(place, flight) {
+            return false;
+        }
+        self.hedges.earn(rows);
+        self.tally.batches += 1;
+        self.tally.ahead += u64::from(ahead);
+        let replica = self.fleet.at(place).expect("it was just given a batch").id;
+        self.log.add(Explained {
+            number,
+            at: now,
+            replica,
+            queued,
+            head_slack: slack.unwrap_or(0.0),
+            shed: given_up as u32,
+            size: plan.size_max,
+            limit: plan.limit,
+            rows,
+            ahead,
+            predicted: plan.predicted,
+            cautious: plan.cautious,
+            actual: None,
+        });
+        actions.dispatches.push(Dispatch {
+            replica,
+            number,
+            rows,
+            padded_rows: plan.padded_rows,
+        });
+        true
+    }
+
+    /// Gives up what is due before a time; says how much left the queue.
+    fn shed(&mut self, before: At, keep_last: bool, by: ShedBy, actions: &mut Actions<Q>) -> usize {
+        let class = match by {
+            ShedBy::Contract => Class::OutOfContract,
+            _ => Class::Any,
+        };
+        let rows_before = self.queue.rows();
+        let is_due = |item: &Item| item.deadline < before;
+        while self.queue.rows() > usize::from(keep_last) {
+            let Some(item) = self.queue.pop_if(class, is_due) else {
+                break;
+            };
+            self.give_back_queued(item.key, Cause::Shed, Some(by), actions);
+        }
+        rows_before - self.queue.rows()
+    }
+
+    /// Drops copies at the head whose query had its outcome.
+    fn drop_stale(&mut self) {
+        while let Some(item) = self.queue.head() {
+            if self.queries.get(item.key).is_some() {
+                break;
+            }
+            self.queue.pop(Class::Any);
+        }
+    }
+}
+
+/// Moves queries from the queue to a batch.
+fn fill<Q>(queue: &mut Queue, queries: &mut Queries<Q>, flight: &mut Flight, plan: &Plan) {
+    flight.size = 0.0;
+    flight.objective = f64::INFINITY;
+    let classes: &[Class] = if plan.contract_first {
+        &[Class::InContract, Class::OutOfContract]
+    } else {
+        &[Class::Any]
+    };
+    for class in classes {
+        let has_room = |flight: &Flight, item: &Item| {
+            let size = flight.size + f64::from(item.cost);
+            let fits = flight.rows.len() < plan.rows_max && size <= plan.size_max;
+            fits || flight.rows.is_empty()
+        };
+        while let Some(item) = queue.pop_if(*class, |item| has_room(flight, item)) {
+            let Some(held) = queries.get_mut(item.key) else {
+                continue;
+            };
+            let is_copy = held.in_flight > 0;
+            held.queued = false;
+            held.in_flight += 1;
+            flight.size += f64::from(item.cost);
+            flight.objective = flight.objective.min(item.deadline.since(item.arrival));
+            flight.rows.push(Row {
+                key: item.key,
+                deadline: item.deadline,
+                is_copy,
+            });
+        }
+    }
+}
