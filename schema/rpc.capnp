@@ -104,7 +104,7 @@ struct Part {
 struct Predict {
   batch @0 :UInt64;             # unique in the session, ascending
   rows @1 :UInt32;
-  remainingMicros @2 :UInt64;   # until the earliest deadline of the batch, when it was sent
+  remainingMicros @2 :UInt64;   # until the last deadline of the batch, when it was sent
   parts @3 :List(Part);
 }
 

@@ -1,48 +1,12 @@
-//! Queue push and take; a cache hit.
+//! A cache hit.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use skysail_core::Input;
 use skysail_core::cache::{Cache, Key, Lookup, Seed, Weigh};
-use skysail_core::queue::{DeadlineQueue, Queued};
 use skysail_rpc::{Cell, PayloadBuf};
-
-#[derive(Debug)]
-struct Query(Instant);
-
-impl Queued for Query {
-    fn deadline(&self) -> Instant {
-        self.0
-    }
-    fn bytes(&self) -> usize {
-        3136
-    }
-}
-
-/// Queries that wait while the measured ones come and go.
-const WAITING: u64 = 1000;
-
-fn queue(criterion: &mut Criterion) {
-    let start = Instant::now();
-    let mut queue = DeadlineQueue::default();
-    for index in 0..WAITING {
-        queue
-            .push(Query(start + Duration::from_micros(index)))
-            .expect("room");
-    }
-    let mut next = WAITING;
-    criterion.bench_function("queue/push and take, 1,000 waiting", |bench| {
-        bench.iter(|| {
-            next += 1;
-            queue
-                .push(Query(start + Duration::from_micros(next)))
-                .expect("room");
-            black_box(queue.take())
-        });
-    });
-}
 
 #[derive(Clone, Debug)]
 struct Value;
@@ -83,5 +47,5 @@ fn cache(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, queue, cache);
+criterion_group!(benches, cache);
 criterion_main!(benches);

@@ -306,7 +306,7 @@ pub struct Predict {
     pub batch: BatchId,
     /// Rows in the batch.
     pub rows: u32,
-    /// Until the earliest deadline in the batch, when it was sent.
+    /// Until the last deadline in the batch, when it was sent.
     pub remaining: Duration,
     /// The input tensors.
     pub tensors: Tensors,

@@ -77,7 +77,7 @@ impl Ctx {
         Ok(std::fs::read(&path).map_err(told)?)
     }
 
-    /// Until the earliest deadline in the batch; zero when it has passed. Outside of a batch
+    /// Until the last deadline in the batch; zero when it has passed. Outside of a batch
     /// with a deadline, [`Duration::MAX`].
     #[must_use]
     pub fn remaining(&self) -> Duration {

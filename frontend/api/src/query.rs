@@ -201,7 +201,7 @@ impl QueryService {
         arrival: Instant,
     ) -> Result<Answer, Refusal> {
         let deadline = arrival + route.app.slo();
-        let answer = self.frontend.engine.ask(to, input, arrival, deadline).await;
+        let answer = self.frontend.engine.ask(to, input, deadline).await;
         answer.map_err(|error| ask_refusal(&error))
     }
 

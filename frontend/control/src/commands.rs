@@ -31,7 +31,7 @@ use crate::records::{Edit, Record};
 use crate::state::State;
 
 /// An application to register.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NewApplication {
     /// A [`Name`](skysail_core::Name), except those of [`limits::NAMES_RESERVED`].
     pub name: String,
@@ -44,10 +44,12 @@ pub struct NewApplication {
     pub latency_slo_micros: u64,
     /// The answer when there is no prediction in time; up to [`limits::DEFAULT_OUTPUT_BYTES_MAX`].
     pub default_output: String,
+    /// Queries a second that go first under overload; within [`limits::GUARANTEE`].
+    pub guarantee: Option<f64>,
 }
 
 /// A model version to register.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NewVersion {
     /// The model: a [`Name`](skysail_core::Name); made if there is none.
     pub model: String,
@@ -63,6 +65,8 @@ pub struct NewVersion {
     pub model_data_path: String,
     /// How batches are sized; for Clipper's number see [`limits::batching_of_clipper`].
     pub batching: Batching,
+    /// Whether asking a query twice does no harm.
+    pub idempotent: bool,
 }
 
 /// What a command would do.

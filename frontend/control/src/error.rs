@@ -244,6 +244,23 @@ pub enum ControlError {
     /// A batch size that is neither positive nor -1.
     #[error("The batch size must be positive or DEFAULT_BATCH_SIZE, which is -1")]
     BatchSize,
+    /// A number that is not whole, outside of its range.
+    #[error("{what} is {value}, expected {min} to {max}")]
+    NumberOutOfRange {
+        /// What it is, with its unit.
+        what: &'static str,
+        /// The request's field.
+        field: &'static str,
+        /// What was given.
+        value: f64,
+        /// Least that is allowed.
+        min: f64,
+        /// Most that is allowed.
+        max: f64,
+    },
+    /// Allowed sizes that do not ascend.
+    #[error("allowed sizes must ascend")]
+    SizesOrder,
     /// A number outside of its range.
     #[error("{what} is {value}, expected {min} to {max}")]
     OutOfRange {
@@ -381,6 +398,8 @@ impl ControlError {
             | E::Name { .. }
             | E::NameReserved { .. }
             | E::BatchSize
+            | E::SizesOrder
+            | E::NumberOutOfRange { .. }
             | E::OutOfRange { .. }
             | E::TooLong { .. }
             | E::CommandEmpty
@@ -429,11 +448,12 @@ impl ControlError {
             | E::CurrentMissing { .. }
             | E::DeployMissing { .. }
             | E::DeploymentMissing { .. } => Some("version"),
-            E::BatchSize => Some("batching"),
+            E::BatchSize | E::SizesOrder => Some("batching"),
             E::CommandEmpty | E::CommandZeroByte { .. } => Some("command"),
             E::Separator { field, .. }
             | E::Name { field, .. }
             | E::OutOfRange { field, .. }
+            | E::NumberOutOfRange { field, .. }
             | E::TooLong { field, .. }
             | E::Full { field, .. } => Some(field),
             E::Exhausted { .. }

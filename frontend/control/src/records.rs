@@ -44,7 +44,7 @@ pub(crate) struct ModelRecord {
 }
 
 /// One stored record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Record {
     Application(Arc<Application>),
     Model(ModelRecord),
@@ -55,7 +55,7 @@ pub(crate) enum Record {
 }
 
 /// One part of a change of the state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Edit {
     Put(Record),
     Delete(Key),

@@ -19,6 +19,7 @@
 //! | [`queries`] | each query until its one outcome |
 //! | [`fleet`] | replicas: idle, busy, paused |
 //! | [`policy`] | the trait of a policy |
+//! | [`choice`] | the policy that a version asks for |
 //! | [`window`] | window-EDF, the default |
 //! | [`profile`], [`residuals`] | latency as learned from batches, and its margin |
 //! | [`sized`] | policies of a mere size: fixed, and Clipper's AIMD |
@@ -28,6 +29,7 @@
 
 pub mod actions;
 pub mod batcher;
+pub mod choice;
 pub mod contract;
 pub mod fleet;
 pub mod hedge;

@@ -24,7 +24,7 @@ pub struct Registry {
 }
 
 /// An endpoint with its objective.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Application {
     /// Its path on the query port.
@@ -38,6 +38,9 @@ pub struct Application {
     pub latency_slo_micros: u64,
     /// The answer when there is no prediction in time.
     pub default_output: String,
+    /// Queries a second that are served before those of other applications under overload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guarantee: Option<f64>,
     /// The models that answer; at most one until selection policies exist.
     #[serde(default)]
     pub linked_models: Vec<Name>,
@@ -52,7 +55,7 @@ impl Application {
 }
 
 /// A model's name with its versions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// Its name.
@@ -87,7 +90,7 @@ impl Model {
 }
 
 /// An immutable version of a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelVersion {
     /// The model's name.
@@ -111,15 +114,25 @@ pub struct ModelVersion {
     /// How batches are sized.
     #[serde(default)]
     pub batching: Batching,
+    /// Whether asking a query twice does no harm. If so, a query whose replica is lost or
+    /// unusually late is asked elsewhere as well.
+    #[serde(default = "yes")]
+    pub idempotent: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How batches are sized. The container's own maximum always holds besides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "policy", rename_all = "lowercase", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Batching {
-    /// Learned: grows while batches return in time, shrinks when they are late.
-    Adaptive {
+    /// By the deadlines of what waits and the latency as learned from batches.
+    Adaptive(Adaptive),
+    /// Clipper's rule: one row more while batches return in time, a tenth less when one is late.
+    Aimd {
         /// At most this many rows, if set.
         #[serde(default)]
         size_max: Option<u32>,
@@ -133,10 +146,56 @@ pub enum Batching {
     },
 }
 
+impl Batching {
+    /// Adaptive with at most so many rows, if given.
+    #[must_use]
+    pub fn adaptive(size_max: Option<u32>) -> Batching {
+        Batching::Adaptive(Adaptive {
+            size_max,
+            ..Adaptive::default()
+        })
+    }
+}
+
 impl Default for Batching {
     fn default() -> Self {
-        Batching::Adaptive { size_max: None }
+        Batching::adaptive(None)
     }
+}
+
+/// Knobs of adaptive batching; none needs to be turned.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adaptive {
+    /// At most this many rows.
+    #[serde(default)]
+    pub size_max: Option<u32>,
+    /// Share of the answered queries that may be late; 0.009 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_budget: Option<f64>,
+    /// Most time that a query waits for company under load, as a share of its objective; 0.5
+    /// if not given, 0 never waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_share: Option<f64>,
+    /// Share of the rows that may be asked of two replicas; 0.05 if not given, 0 asks none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedge_share: Option<f64>,
+    /// Sizes that the model has compiled shapes for, ascending; any if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_sizes: Vec<u32>,
+    /// Known latency to start from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<SeedProfile>,
+}
+
+/// Latency of a batch of `b` rows: `alpha + beta b`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedProfile {
+    /// Microseconds of a batch, whatever its size.
+    pub alpha_micros: f64,
+    /// Microseconds of each row.
+    pub beta_micros: f64,
 }
 
 /// Replicas that an orchestrator keeps running.

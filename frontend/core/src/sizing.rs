@@ -12,8 +12,6 @@ use std::time::Duration;
 pub use aimd::Aimd;
 pub use fixed::Fixed;
 
-use crate::registry::Batching;
-
 /// A batch that came back.
 #[derive(Clone, Copy, Debug)]
 pub struct Completed {
@@ -39,18 +37,34 @@ pub trait Sizer: Send + std::fmt::Debug {
     fn completed(&mut self, _batch: Completed) {}
 }
 
-/// The sizer that `batching` asks for, under the container's own maximum.
-#[must_use]
-pub fn sizer(batching: &Batching, container_max: usize) -> Box<dyn Sizer> {
-    let container_max = container_max.max(1);
-    match *batching {
-        Batching::Adaptive { size_max } => {
-            let limit = size_max.map_or(container_max, |size| container_max.min(size as usize));
-            Box::new(Aimd::new(limit))
-        }
-        Batching::Fixed { size, wait_micros } => {
-            let wait = Duration::from_micros(wait_micros);
-            Box::new(Fixed::new(container_max.min(size as usize), wait))
+/// Which rule.
+#[derive(Clone, Copy, Debug)]
+pub enum Sizing {
+    /// Clipper's, up to so many rows.
+    Aimd {
+        /// Most rows, if limited.
+        size_max: Option<usize>,
+    },
+    /// So many rows.
+    Fixed {
+        /// Rows to wait for.
+        size: usize,
+        /// How long the first one waits.
+        wait: Duration,
+    },
+}
+
+impl Sizing {
+    /// The sizer of a replica, under its container's own maximum.
+    #[must_use]
+    pub fn sizer(self, container_max: usize) -> Box<dyn Sizer> {
+        let container_max = container_max.max(1);
+        match self {
+            Sizing::Aimd { size_max } => {
+                let limit = size_max.map_or(container_max, |size| container_max.min(size));
+                Box::new(Aimd::new(limit))
+            }
+            Sizing::Fixed { size, wait } => Box::new(Fixed::new(container_max.min(size), wait)),
         }
     }
 }
@@ -61,16 +75,15 @@ mod tests {
 
     fn every_sizer(container_max: usize) -> Vec<Box<dyn Sizer>> {
         let all = [
-            Batching::Adaptive { size_max: None },
-            Batching::Adaptive { size_max: Some(8) },
-            Batching::Fixed {
+            Sizing::Aimd { size_max: None },
+            Sizing::Aimd { size_max: Some(8) },
+            Sizing::Fixed {
                 size: 32,
-                wait_micros: 500,
+                wait: Duration::from_micros(500),
             },
         ];
-        all.iter()
-            .map(|batching| sizer(batching, container_max))
-            .collect()
+        let sizers = all.iter().map(|sizing| sizing.sizer(container_max));
+        sizers.collect()
     }
 
     /// Whatever comes back, the size stays between 1 and the container's maximum.
@@ -97,18 +110,10 @@ mod tests {
 
     #[test]
     fn a_maximum_of_the_operator_holds() {
-        assert_eq!(
-            sizer(
-                &Batching::Fixed {
-                    size: 32,
-                    wait_micros: 0
-                },
-                8
-            )
-            .size_max(),
-            8
-        );
-        let mut capped = sizer(&Batching::Adaptive { size_max: Some(8) }, 100);
+        let wait = Duration::ZERO;
+        let fixed = Sizing::Fixed { size: 32, wait }.sizer(8);
+        assert_eq!(fixed.size_max(), 8);
+        let mut capped = Sizing::Aimd { size_max: Some(8) }.sizer(100);
         for _ in 0..100 {
             let (latency, objective) = (Duration::ZERO, Duration::from_millis(20));
             capped.completed(Completed {

@@ -11,8 +11,8 @@ use skysail_core::batching::{
     Actions, Arrival, BatchNumber, Batcher, Ended, Options, Policy, Window, WindowOptions,
     sized::Sized,
 };
-use skysail_core::registry::Batching;
 use skysail_core::replica::{ReplicaId, Terms};
+use skysail_core::sizing::Sizing;
 
 thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
@@ -116,7 +116,7 @@ impl Scene {
 fn a_query_and_its_batch_allocate_nothing() {
     let policies: [Box<dyn Policy>; 2] = [
         Box::new(Window::new(WindowOptions::default())),
-        Box::new(Sized::new(Batching::default())),
+        Box::new(Sized::new(Sizing::Aimd { size_max: None })),
     ];
     for policy in policies {
         let mut scene = Scene::new(policy);

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::answer::{Answer, AskError, Prediction};
 use crate::ask::Ask;
-use crate::lane::{Lane, Work};
+use crate::lane::{Lane, Standing, Work};
 use crate::replicas::{Directory, ReplicaStatus};
 use crate::routes::{Destination, Resolved, Route, Routes};
 use crate::rpc::{Command, Rpc};
@@ -137,7 +137,9 @@ impl Engine {
             // Also one that nothing links yet: its containers are held to what is registered.
             shared.lane(&version.model, &version.version);
         }
+        let now = Instant::now();
         for lane in shared.lanes() {
+            lane.forget_applications(now, |app| registry.applications.contains_key(app));
             let model = registry.models.get(&lane.model);
             let now = model
                 .and_then(|model| model.versions.get(&lane.version))
@@ -158,6 +160,14 @@ impl Engine {
         self.0.directory.list(Instant::now())
     }
 
+    /// How every version stands that is registered or has a replica.
+    #[must_use]
+    pub fn standings(&self) -> Vec<Standing> {
+        let now = Instant::now();
+        let lanes = self.0.lanes();
+        lanes.iter().map(|lane| lane.standing(now)).collect()
+    }
+
     /// The metrics of this data plane.
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -168,7 +178,10 @@ impl Engine {
     /// two readings.
     #[must_use]
     pub fn metrics_text(&self) -> String {
+        let now = Instant::now();
         for lane in self.0.lanes() {
+            let queued = lane.standing(now).report.queued;
+            lane.metrics.queue_queries.set(queued as i64);
             let agreed = lane.agreed();
             let held = agreed.and_then(|agreed| Some(agreed.log()?.rows_held()));
             lane.metrics.row_log_rows_held.set(held.unwrap_or(0) as i64);
@@ -188,7 +201,6 @@ impl Engine {
         &self,
         to: &Resolved,
         input: Input,
-        arrival: Instant,
         deadline: Instant,
     ) -> Result<Answer, AskError> {
         let (Some(destination), Some(schema)) = (&to.destination, to.schema()) else {
@@ -199,7 +211,6 @@ impl Engine {
         let question = Question {
             input,
             schema,
-            arrival,
             deadline,
         };
         Ok(self.ask_lane(destination, question).await)
@@ -246,7 +257,6 @@ impl Engine {
 struct Question {
     input: Input,
     schema: Arc<Schema>,
-    arrival: Instant,
     deadline: Instant,
 }
 
@@ -277,10 +287,13 @@ impl Shared {
 
     /// Does what a lane wants done: answers, hands batches over, schedules a wake-up.
     pub(crate) fn carry_out(self: &Arc<Self>, lane: &Arc<Lane>, mut work: Work) {
-        work.answer_given_back();
         for batch in work.batches.drain(..) {
             self.command(Command::Batch(lane.clone(), batch));
         }
+        for cancel in work.cancels.drain(..) {
+            self.command(Command::Cancel(cancel));
+        }
+        work.answer_given_back();
         if let Some(at) = work.wake_at {
             self.wake_later(lane, at);
         }
@@ -320,15 +333,13 @@ impl Shared {
         let Question {
             input,
             schema,
-            arrival,
             deadline,
         } = question;
         let ask = Ask {
             input,
             schema,
-            arrival,
+            application: to.application,
             deadline,
-            fail_overs: 0,
             answerer,
             flight,
         };

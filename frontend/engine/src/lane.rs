@@ -1,4 +1,4 @@
-//! One version's queue and replicas, shared by all cores under one short lock.
+//! One version's batcher, shared by all cores under one short lock.
 //!
 //! # Invariants
 //! - No lock is held while a query is answered or a batch is handed over.
@@ -6,19 +6,30 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use skysail_core::lane::{GivenBack, Lane as CoreLane, Next};
-use skysail_core::registry::{Batching, ModelVersion};
-use skysail_core::replica::{BatchEnd, ReplicaId, ReplicaState, Terms};
-use skysail_core::{Cause, Name};
+use skysail_core::batching::{
+    Actions, Answered, Arrival, BatchNumber, Batcher, Cancel, Dispatch, Ended, Explained, Options,
+    Report, Returned, choice,
+};
+use skysail_core::registry::{Application, Batching, ModelVersion};
+use skysail_core::replica::{ReplicaId, ReplicaState, Terms};
+use skysail_core::{Cause, Input, Name};
 use skysail_monitor::ModelMetrics;
 use skysail_rpc::Schema;
 use skysail_rpc::channel::SharedLog;
 use skysail_rpc::rows::RowLog;
 use smallvec::SmallVec;
 
+use crate::answer::Failure;
 use crate::ask::Ask;
+
+/// Tokio's timers go by milliseconds: so late may a wake-up be.
+const TIMER_LATENESS: Duration = Duration::from_millis(1);
+/// Lists of inputs that are kept for batches to come: about as many as are in flight.
+const SPARE_MAX: usize = 64;
+/// Applications of one model that are told apart; the others share the last place.
+const APPLICATIONS_MAX: usize = 256;
 
 /// What the replicas of a version agreed on.
 #[derive(Clone, Debug)]
@@ -36,11 +47,15 @@ impl Agreed {
     }
 }
 
-/// A batch for a replica.
+/// A batch for a replica. Its rows stay where they are until the replica has answered it, also
+/// if its queries have had their outcome by then.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) replica: ReplicaId,
-    pub(crate) asks: Vec<Ask>,
+    pub(crate) number: BatchNumber,
+    pub(crate) inputs: Vec<Input>,
+    /// After it no answer is of use.
+    pub(crate) deadline: Instant,
 }
 
 /// What a lane wants done after its lock is released.
@@ -48,9 +63,25 @@ pub(crate) struct Batch {
 #[must_use]
 pub(crate) struct Work {
     pub(crate) batches: SmallVec<[Batch; 1]>,
+    pub(crate) cancels: SmallVec<[Cancel; 1]>,
     /// A wake-up to schedule.
     pub(crate) wake_at: Option<Instant>,
-    given_back: Vec<GivenBack<Ask>>,
+    /// What the model said of the queries that it failed on.
+    pub(crate) error: Option<Arc<str>>,
+    given_back: Vec<Returned<Ask>>,
+}
+
+/// How a version stands, for people and metrics.
+#[derive(Debug)]
+pub struct Standing {
+    /// Its model.
+    pub model: Name,
+    /// Its name.
+    pub version: Name,
+    /// Queue, replicas, what was learned and what was done.
+    pub report: Report,
+    /// The last dispatches with the time since each, oldest first.
+    pub explained: Vec<(Duration, Explained)>,
 }
 
 /// One version of a model, registered or not.
@@ -64,23 +95,40 @@ pub(crate) struct Lane {
     failing: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    core: CoreLane<Ask>,
+    batcher: Batcher<Ask>,
+    /// Empty between two calls.
+    actions: Actions<Ask>,
     agreed: Option<Agreed>,
     registered: Option<Arc<ModelVersion>>,
     replicas: usize,
     /// The earliest wake-up that is on its way.
     wake_at: Option<Instant>,
+    /// Empty, for the batches to come.
+    spare: Vec<Vec<Input>>,
+    /// By the place that the batcher knows each by.
+    applications: Vec<Option<Name>>,
 }
 
 impl Lane {
     pub(crate) fn new(model: Name, version: Name, metrics: ModelMetrics) -> Lane {
+        let policy = choice::policy(&Batching::default(), TIMER_LATENESS);
+        let state = State {
+            batcher: Batcher::new(Instant::now(), Options::default(), policy),
+            actions: Actions::default(),
+            agreed: None,
+            registered: None,
+            replicas: 0,
+            wake_at: None,
+            spare: Vec::new(),
+            applications: Vec::new(),
+        };
         Lane {
             model,
             version,
             metrics,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             served: AtomicBool::new(false),
             failing: AtomicBool::new(false),
         }
@@ -98,7 +146,7 @@ impl Lane {
 
     /// Whether a replica may take batches.
     pub(crate) fn is_serving(&self) -> bool {
-        self.lock().core.is_serving()
+        self.lock().batcher.is_serving()
     }
 
     /// Whether a replica has ever been ready.
@@ -109,30 +157,82 @@ impl Lane {
 
     /// What a replica is doing, and how many batches it has.
     pub(crate) fn replica(&self, now: Instant, id: ReplicaId) -> Option<(ReplicaState, usize)> {
-        self.lock().core.replica(now, id)
+        self.lock().batcher.replica(now, id)
+    }
+
+    /// How it stands.
+    pub(crate) fn standing(&self, now: Instant) -> Standing {
+        let state = self.lock();
+        let batcher = &state.batcher;
+        let age = |one: &Explained| now.saturating_duration_since(batcher.instant(one.at));
+        let explained = batcher.explained().map(|one| (age(one), *one));
+        Standing {
+            model: self.model.clone(),
+            version: self.version.clone(),
+            report: batcher.report(now),
+            explained: explained.collect(),
+        }
+    }
+
+    /// The place of an application among those that this lane answers.
+    pub(crate) fn application(&self, now: Instant, app: &Application) -> usize {
+        let mut state = self.lock();
+        let known = state.applications.iter();
+        let taken = known
+            .clone()
+            .position(|one| one.as_ref() == Some(&app.name));
+        let place = taken.or_else(|| known.clone().position(Option::is_none));
+        let place = place.unwrap_or(state.applications.len());
+        if place >= APPLICATIONS_MAX {
+            return APPLICATIONS_MAX - 1;
+        }
+        if place == state.applications.len() {
+            state.applications.push(None);
+        }
+        state.applications[place] = Some(app.name.clone());
+        state.batcher.set_guarantee(now, place, app.guarantee);
+        place
+    }
+
+    /// Frees the places of applications that are no more.
+    pub(crate) fn forget_applications(&self, now: Instant, exists: impl Fn(&Name) -> bool) {
+        let mut state = self.lock();
+        for place in 0..state.applications.len() {
+            if state.applications[place]
+                .as_ref()
+                .is_some_and(|name| !exists(name))
+            {
+                state.applications[place] = None;
+                state.batcher.set_guarantee(now, place, None);
+            }
+        }
     }
 
     /// Takes note of the registration; gives back what waits when it ends.
     pub(crate) fn register(&self, registered: Option<Arc<ModelVersion>>) -> Work {
         let mut state = self.lock();
-        let mut work = Work::default();
+        let state = &mut *state;
         match &registered {
-            Some(version) => state.core.set_batching(&version.batching),
-            None => work.given_back = state.core.drain(Cause::Draining),
+            Some(version) => {
+                let policy = choice::policy(&version.batching, TIMER_LATENESS);
+                state.batcher.set_policy(choice::options(version), policy);
+            }
+            None => state.batcher.drain(Cause::Draining, &mut state.actions),
         }
         state.registered = registered;
-        work
+        state.work()
     }
 
     /// Queues a query, and forms what batches can be formed.
     pub(crate) fn push(&self, now: Instant, ask: Ask) -> Work {
         let mut state = self.lock();
-        let mut work = Work::default();
-        match push_one(&mut state, now, ask) {
-            Ok(()) => self.collect(&mut state, now, &mut work),
-            Err(given) => work.given_back.push(given),
+        match state.push(now, ask) {
+            Ok(()) => state.poll(now),
+            Err(returned) => Work {
+                given_back: vec![returned],
+                ..Work::default()
+            },
         }
-        work
     }
 
     /// What a new replica of `schema` agrees on with the others; `log` makes a row log for the
@@ -163,51 +263,31 @@ impl Lane {
     /// A replica is ready.
     pub(crate) fn replica_joined(&self, now: Instant, id: ReplicaId, terms: Terms) -> Work {
         let mut state = self.lock();
-        let batching = state
-            .registered
-            .as_ref()
-            .map_or(Batching::default(), |r| r.batching);
-        state.core.replica_joined(id, terms, &batching);
+        state.batcher.replica_joined(id, terms);
         state.replicas += 1;
         self.metrics.replicas.set(state.replicas as i64);
         // Relaxed: see `has_served`.
         self.served.store(true, Ordering::Relaxed);
-        let mut work = Work::default();
-        self.collect(&mut state, now, &mut work);
-        work
+        state.poll(now)
     }
 
-    /// A replica takes no further batches.
-    pub(crate) fn replica_draining(&self, id: ReplicaId) -> Work {
-        let given_back = self.lock().core.replica_draining(id);
-        Work {
-            given_back,
-            ..Work::default()
-        }
-    }
-
-    /// A replica is gone, and with it these queries, which get another if they may.
-    pub(crate) fn replica_left(&self, now: Instant, id: ReplicaId, lost: Vec<Ask>) -> Work {
+    /// A replica takes no further batches; what it has not begun goes to others.
+    pub(crate) fn replica_draining(&self, now: Instant, id: ReplicaId) -> Work {
         let mut state = self.lock();
+        let state = &mut *state;
+        let actions = &mut state.actions;
+        state.batcher.replica_draining(now, id, actions);
+        state.poll(now)
+    }
+
+    /// A replica is gone; its queries go to others if they may.
+    pub(crate) fn replica_left(&self, now: Instant, id: ReplicaId) -> Work {
+        let mut state = self.lock();
+        let state = &mut *state;
         state.replicas -= 1;
         self.metrics.replicas.set(state.replicas as i64);
-        let given_back = state.core.replica_left(id);
-        let mut work = Work {
-            given_back,
-            ..Work::default()
-        };
-        fail_over(&mut state, now, lost, &mut work);
-        self.collect(&mut state, now, &mut work);
-        work
-    }
-
-    /// A batch was not sent: its queries get another replica if they may.
-    pub(crate) fn take_back(&self, now: Instant, asks: Vec<Ask>) -> Work {
-        let mut state = self.lock();
-        let mut work = Work::default();
-        fail_over(&mut state, now, asks, &mut work);
-        self.collect(&mut state, now, &mut work);
-        work
+        state.batcher.replica_left(now, id, &mut state.actions);
+        state.poll(now)
     }
 
     /// Whether nothing is registered and nobody is connected.
@@ -216,31 +296,33 @@ impl Lane {
         state.registered.is_none() && state.replicas == 0
     }
 
-    /// A batch ended; forms the next ones. `spare` is an empty list that an earlier one came in.
+    /// A batch ended; forms the next ones. `inputs` is the list that it came in; the queries
+    /// that it answers are put into `answered`, which is empty.
     pub(crate) fn batch_ended(
         &self,
         now: Instant,
-        id: ReplicaId,
-        end: BatchEnd,
-        spare: Option<Vec<Ask>>,
+        (replica, number): (ReplicaId, BatchNumber),
+        ended: Ended,
+        inputs: Vec<Input>,
+        answered: &mut Vec<Answered<Ask>>,
     ) -> Work {
         let mut state = self.lock();
-        spare
-            .into_iter()
-            .for_each(|spare| state.core.recycle(spare));
-        state.core.batch_ended(now, id, end);
-        let mut work = Work::default();
-        self.collect(&mut state, now, &mut work);
-        work
+        let state = &mut *state;
+        state.recycle(inputs);
+        let actions = &mut state.actions;
+        std::mem::swap(&mut actions.answered, answered);
+        state
+            .batcher
+            .batch_ended(now, replica, number, ended, actions);
+        std::mem::swap(&mut actions.answered, answered);
+        state.poll(now)
     }
 
     /// The wake-up for `at` came: forms what batches can be formed.
     pub(crate) fn woken(&self, now: Instant, at: Instant) -> Work {
         let mut state = self.lock();
         state.wake_at = state.wake_at.filter(|pending| *pending != at);
-        let mut work = Work::default();
-        self.collect(&mut state, now, &mut work);
-        work
+        state.poll(now)
     }
 
     /// Takes note whether the last batch failed; says whether that is news.
@@ -249,66 +331,84 @@ impl Lane {
         self.failing.swap(failing, Ordering::Relaxed) != failing
     }
 
-    fn collect(&self, state: &mut State, now: Instant, work: &mut Work) {
-        let mut expired = Vec::new();
-        loop {
-            match state.core.next(now, &mut expired) {
-                Next::Batch { replica, queries } => {
-                    work.batches.push(Batch {
-                        replica,
-                        asks: queries,
-                    });
-                }
-                Next::Wait(at) => {
-                    if state.wake_at.is_none_or(|pending| at < pending) {
-                        state.wake_at = Some(at);
-                        work.wake_at = Some(at);
-                    }
-                    break;
-                }
-                Next::Idle => break,
-            }
-        }
-        let cause = Cause::ExpiredQueue;
-        work.given_back
-            .extend(expired.into_iter().map(|query| GivenBack { query, cause }));
-        self.metrics
-            .queue_queries
-            .set(state.core.queue_len() as i64);
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Queues a query whose input was checked against the schema that the replicas have now. All
-/// of them may have left and others come since: then it is lost.
-#[allow(
-    clippy::result_large_err,
-    reason = "a refused query is given back, not dropped"
-)]
-fn push_one(state: &mut State, now: Instant, ask: Ask) -> Result<(), GivenBack<Ask>> {
-    match &state.agreed {
-        Some(agreed) if Arc::ptr_eq(&agreed.schema, &ask.schema) => state.core.push(now, ask),
-        _ => Err(GivenBack {
-            query: ask,
-            cause: Cause::ReplicaLost,
-        }),
-    }
-}
-
-/// Queues lost queries again, each at most once; the others are given back.
-fn fail_over(state: &mut State, now: Instant, lost: Vec<Ask>, work: &mut Work) {
-    let cause = Cause::ReplicaLost;
-    for mut ask in lost {
-        if !ask.may_fail_over(now) {
-            work.given_back.push(GivenBack { query: ask, cause });
-            continue;
+impl State {
+    /// Queues a query whose input was checked against the schema that the replicas have now.
+    /// All of them may have left and others come since: then it is lost.
+    #[allow(
+        clippy::result_large_err,
+        reason = "a refused query is given back, not dropped"
+    )]
+    fn push(&mut self, now: Instant, ask: Ask) -> Result<(), Returned<Ask>> {
+        let agreed = self.agreed.as_ref().map(|agreed| &agreed.schema);
+        if !agreed.is_some_and(|schema| Arc::ptr_eq(schema, &ask.schema)) {
+            return Err(Returned::new(ask, Cause::ReplicaLost));
         }
-        ask.fail_overs += 1;
-        if let Err(given) = push_one(state, now, ask) {
-            work.given_back.push(GivenBack { cause, ..given });
+        let arrival = Arrival {
+            application: ask.application,
+            deadline: ask.deadline,
+            cost: 1,
+            bytes: ask.input.weight(),
+        };
+        let pushed = self.batcher.push(now, ask, arrival, &mut self.actions);
+        pushed.map(|_| ())
+    }
+
+    /// Forms what batches can be formed.
+    fn poll(&mut self, now: Instant) -> Work {
+        self.batcher.poll(now, &mut self.actions);
+        self.work()
+    }
+
+    /// What the batcher wants done.
+    fn work(&mut self) -> Work {
+        let mut work = Work {
+            given_back: std::mem::take(&mut self.actions.given_back),
+            ..Work::default()
+        };
+        work.cancels.extend(self.actions.cancels.drain(..));
+        for index in 0..self.actions.dispatches.len() {
+            let batch = self.batch(self.actions.dispatches[index]);
+            work.batches.push(batch);
+        }
+        self.actions.dispatches.clear();
+        if let Some(at) = self.actions.wake_at.take()
+            && self.wake_at.is_none_or(|pending| at < pending)
+        {
+            self.wake_at = Some(at);
+            work.wake_at = Some(at);
+        }
+        work
+    }
+
+    fn batch(&mut self, dispatch: Dispatch) -> Batch {
+        let Dispatch {
+            replica, number, ..
+        } = dispatch;
+        let mut inputs = self.spare.pop().unwrap_or_default();
+        let mut last = None;
+        for ask in self.batcher.batch(replica, number).flatten() {
+            inputs.push(ask.input.clone());
+            last = last.max(Some(ask.deadline));
+            ask.answerer.sent();
+        }
+        let deadline = last.expect("a batch has a query");
+        Batch {
+            replica,
+            number,
+            inputs,
+            deadline,
+        }
+    }
+
+    fn recycle(&mut self, mut inputs: Vec<Input>) {
+        inputs.clear();
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(inputs);
         }
     }
 }
@@ -316,8 +416,10 @@ fn fail_over(state: &mut State, now: Instant, lost: Vec<Ask>, work: &mut Work) {
 impl Work {
     /// Answers what was given back. Called after the lane's lock is released.
     pub(crate) fn answer_given_back(&mut self) {
-        for given in self.given_back.drain(..) {
-            given.query.answer(Err(given.cause.into()));
+        let error = self.error.take();
+        for Returned { query, cause, .. } in self.given_back.drain(..) {
+            let detail = error.clone().filter(|_| cause == Cause::ModelError);
+            query.answer(Err(Failure { cause, detail }));
         }
     }
 }

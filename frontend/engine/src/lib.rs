@@ -13,7 +13,7 @@
 //! | `ticket` | the promise of one answer, between the task that asks and the one that answers |
 //! | `ask` | a query on its way |
 //! | `shards` | the prediction cache under locks |
-//! | `lane` | one version's queue and replicas under a lock, with metrics |
+//! | `lane` | one version's batcher under a lock, with metrics |
 //! | `routes` | applications resolved to lanes whenever the registry changes |
 //! | `rpc` | the task that owns the containers' socket |
 //!
@@ -36,5 +36,6 @@ mod ticket;
 pub use answer::{Answer, AskError, Failure, Output, Prediction};
 pub use cores::Cores;
 pub use engine::{Engine, Options};
+pub use lane::Standing;
 pub use replicas::ReplicaStatus;
 pub use routes::{Resolved, Route};

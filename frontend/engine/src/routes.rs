@@ -37,6 +37,8 @@ pub(crate) struct Target {
 pub(crate) struct Destination {
     pub(crate) version: Arc<ModelVersion>,
     pub(crate) lane: Arc<Lane>,
+    /// The application's place in the lane.
+    pub(crate) application: usize,
 }
 
 /// Where one query goes, decided once: its input is shaped by, and checked against, the same
@@ -80,8 +82,16 @@ impl Routes {
         metrics: &Metrics,
         lane: impl Fn(&ModelVersion) -> Arc<Lane>,
     ) -> Routes {
-        let target = |model: &Arc<Model>| Target::new(model, &lane);
+        let now = Instant::now();
         let route = |app: &Arc<Application>| {
+            let destination = |version: &Arc<ModelVersion>| {
+                let lane = lane(version);
+                Destination {
+                    version: version.clone(),
+                    application: lane.application(now, app),
+                    lane,
+                }
+            };
             let linked = app
                 .linked_models
                 .first()
@@ -90,7 +100,7 @@ impl Routes {
             Arc::new(Route {
                 app: app.clone(),
                 metrics: metrics.app(app.name.as_str(), causes),
-                target: linked.map(target),
+                target: linked.map(|model| Target::new(model, destination)),
             })
         };
         let apps = &registry.applications;
@@ -163,15 +173,11 @@ impl Route {
 }
 
 impl Target {
-    fn new(model: &Model, lane: &impl Fn(&ModelVersion) -> Arc<Lane>) -> Target {
-        let destination = |version: &Arc<ModelVersion>| Destination {
-            version: version.clone(),
-            lane: lane(version),
-        };
+    fn new(model: &Model, destination: impl Fn(&Arc<ModelVersion>) -> Destination) -> Target {
         Target {
             model: model.name.clone(),
-            current: model.current_version().map(destination),
-            previous: model.previous_version().map(destination),
+            current: model.current_version().map(&destination),
+            previous: model.previous_version().map(&destination),
             versions: model
                 .versions
                 .iter()

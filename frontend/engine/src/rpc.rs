@@ -18,8 +18,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skysail_core::Name;
+use skysail_core::batching::{Answered, BatchNumber, Cancel, Ended};
 use skysail_core::replica::{ReplicaId, Terms};
+use skysail_core::{Input, Name};
 use skysail_rpc::Schema;
 use skysail_rpc::channel::{FrontendChannel, Heard, SharedLog};
 use skysail_rpc::message::{BatchId, Hello, Message, Reject, RejectReason};
@@ -32,12 +33,10 @@ use crate::ask::Ask;
 use crate::engine::{Shared, misfit};
 use crate::lane::{Agreed, Batch, Lane, Work};
 use crate::replicas::{Entry, ReplicaStatus};
-use batch::{answer, assemble, batch_end, observe};
+use batch::{answer_rows, assemble, ended, observe};
 
 /// Replicas of one front end, all versions together.
 const REPLICAS_MAX: usize = 4096;
-/// Lists of queries that are kept for later batches.
-const SPARE_MAX: usize = 16;
 /// Commands and frames handled before the other is looked at again.
 const BURST: usize = 64;
 
@@ -46,6 +45,8 @@ const BURST: usize = 64;
 pub(crate) enum Command {
     /// Send this batch of this lane.
     Batch(Arc<Lane>, Batch),
+    /// Ask a batch back.
+    Cancel(Cancel),
     /// End the sessions of a lane's replicas.
     End { lane: Arc<Lane>, reject: Reject },
     /// The front end is going away: ask all containers to finish.
@@ -62,8 +63,8 @@ pub(crate) struct Rpc<L> {
     next_timer: Option<Instant>,
     /// The front end is going away: nobody new is let in.
     is_stopping: bool,
-    /// Empty lists of answered batches, on their way back to a lane.
-    spare: Vec<Vec<Ask>>,
+    /// Queries that a batch answers; empty between two batches.
+    answered: Vec<Answered<Ask>>,
 }
 
 /// A connected container.
@@ -72,7 +73,14 @@ struct Peer {
     replica: ReplicaId,
     lane: Arc<Lane>,
     agreed: Agreed,
-    in_flight: HashMap<BatchId, Vec<Ask>>,
+    in_flight: HashMap<BatchId, Sent>,
+}
+
+/// A batch that a container has: what its lane calls it, and its rows, which stay where they
+/// are until it has answered.
+struct Sent {
+    number: BatchNumber,
+    inputs: Vec<Input>,
 }
 
 /// A hello that may join: what it joins, and how it came.
@@ -109,7 +117,7 @@ impl<L: Listener> Rpc<L> {
             by_replica: HashMap::new(),
             next_timer: None,
             is_stopping: false,
-            spare: Vec::new(),
+            answered: Vec::new(),
         }
     }
 
@@ -194,7 +202,7 @@ impl<L: Listener> Rpc<L> {
                 };
                 tracing::info!(replica = peer.replica.0, ?detail, "a replica is leaving");
                 let lane = peer.lane.clone();
-                let work = lane.replica_draining(peer.replica);
+                let work = lane.replica_draining(now, peer.replica);
                 self.carry_out(&lane, work);
             }
             FrontendEvent::Path { shared, detail } => self.on_path(id, shared, detail),
@@ -386,23 +394,34 @@ impl<L: Listener> Rpc<L> {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let mut asks = peer.in_flight.remove(&batch).unwrap_or_default();
+        let Some(sent) = peer.in_flight.remove(&batch) else {
+            return;
+        };
         let (lane, replica, schema) = (peer.lane.clone(), peer.replica, peer.agreed.schema.clone());
-        let end = batch_end(&result, &asks, round_trip);
-        observe(&lane, &result, asks.len(), (round_trip, compute));
-        // The replica gets its next batch before this one's answers are told.
-        let work = lane.batch_ended(now, replica, end, self.spare.pop());
-        self.carry_out(&lane, work);
-        answer(&mut asks, result, &schema);
-        if self.spare.len() < SPARE_MAX {
-            self.spare.push(asks);
+        observe(&lane, &result, sent.inputs.len(), (round_trip, compute));
+        let mut answered = std::mem::take(&mut self.answered);
+        let (batch, ended) = ((replica, sent.number), ended(&result, compute));
+        let mut work = lane.batch_ended(now, batch, ended, sent.inputs, &mut answered);
+        if let BatchResult::Failed { error } = &result {
+            work.error = Some(error.as_str().into());
         }
+        // The replica gets its next batch before this one's answers are told.
+        self.carry_out(&lane, work);
+        if let BatchResult::Ok {
+            columns,
+            row_errors,
+        } = result
+        {
+            answer_rows(&mut answered, &columns, &row_errors, &schema);
+        }
+        self.answered = answered;
     }
 
     fn on_command(&mut self, command: Command) {
         let now = Instant::now();
         match command {
             Command::Batch(lane, batch) => self.send_batch(now, &lane, batch),
+            Command::Cancel(cancel) => self.cancel(now, cancel),
             Command::End { lane, reject } => {
                 let of_lane = |peer: &Peer| Arc::ptr_eq(&peer.lane, &lane);
                 let ids: Vec<_> = self.ids(of_lane);
@@ -435,20 +454,49 @@ impl<L: Listener> Rpc<L> {
         let id = self.by_replica.get(&batch.replica).copied();
         let peer = id.and_then(|id| Some((id, self.peers.get_mut(&id)?)));
         let Some((id, peer)) = peer.filter(|(_, peer)| peer.session.has_free_slot()) else {
-            // The replica left between the decision and now: its lane decides again.
-            let work = lane.take_back(now, batch.asks);
-            return self.carry_out(lane, work);
+            return self.give_back(now, lane, batch);
         };
-        let mut asks = batch.asks;
-        let tensors = assemble(&peer.agreed, &mut asks);
-        let earliest = asks.iter().map(|ask| ask.deadline).min().unwrap_or(now);
-        let remaining = earliest.saturating_duration_since(now);
-        let (batch, message) = peer
-            .session
-            .predict(now, asks.len() as u32, remaining, tensors);
-        asks.iter().for_each(|ask| ask.answerer.sent());
-        peer.in_flight.insert(batch, asks);
+        let Batch {
+            number,
+            inputs,
+            deadline,
+            ..
+        } = batch;
+        let mut rows = inputs;
+        let tensors = assemble(&peer.agreed, &mut rows);
+        let remaining = deadline.saturating_duration_since(now);
+        let count = rows.len() as u32;
+        let (batch, message) = peer.session.predict(now, count, remaining, tensors);
+        peer.in_flight.insert(
+            batch,
+            Sent {
+                number,
+                inputs: rows,
+            },
+        );
         self.send(now, id, message);
+    }
+
+    /// The replica left between the decision and now: the lane of its batch decides again.
+    fn give_back(&mut self, now: Instant, lane: &Arc<Lane>, batch: Batch) {
+        let (of, mut answered) = ((batch.replica, batch.number), Vec::new());
+        let work = lane.batch_ended(now, of, Ended::Cancelled, batch.inputs, &mut answered);
+        debug_assert!(answered.is_empty(), "nothing was computed");
+        self.carry_out(lane, work);
+    }
+
+    /// Asks a batch back, unless it was answered meanwhile.
+    fn cancel(&mut self, now: Instant, cancel: Cancel) {
+        let id = self.by_replica.get(&cancel.replica).copied();
+        let Some((id, peer)) = id.and_then(|id| Some((id, self.peers.get_mut(&id)?))) else {
+            return;
+        };
+        let mut batches = peer.in_flight.iter();
+        let found = batches.find(|(_, sent)| sent.number == cancel.number);
+        if let Some(batch) = found.map(|(batch, _)| *batch) {
+            let message = peer.session.cancel(now, batch);
+            self.send(now, id, message);
+        }
     }
 
     fn on_timer(&mut self) {
@@ -479,10 +527,13 @@ impl<L: Listener> Rpc<L> {
     /// Does what a lane wants done; batches are sent from here at once.
     fn carry_out(&mut self, lane: &Arc<Lane>, mut work: Work) {
         let now = Instant::now();
-        work.answer_given_back();
         for batch in work.batches.drain(..) {
             self.send_batch(now, lane, batch);
         }
+        for cancel in work.cancels.drain(..) {
+            self.cancel(now, cancel);
+        }
+        work.answer_given_back();
         if let Some(at) = work.wake_at {
             self.shared.wake_later(lane, at);
         }
@@ -503,11 +554,10 @@ impl<L: Listener> Rpc<L> {
         self.by_replica.remove(&peer.replica);
         self.shared.directory.remove(peer.replica);
         self.log_end(&peer, end);
-        let lost: Vec<Ask> = peer.in_flight.into_values().flatten().collect();
-        if !lost.is_empty() {
+        if !peer.in_flight.is_empty() {
             peer.lane.metrics.failed_replica_lost.inc();
         }
-        let work = peer.lane.replica_left(now, peer.replica, lost);
+        let work = peer.lane.replica_left(now, peer.replica);
         self.carry_out(&peer.lane, work);
         self.shared.forget_if_unused(&peer.lane);
     }

@@ -26,6 +26,7 @@ fn name(text: &str) -> Name {
 fn registry(versions: &[(&str, u64)], current: &str) -> Registry {
     let version = |(version, generation): &(&str, u64)| {
         let registered = ModelVersion {
+            idempotent: true,
             model: name("m"),
             version: name(version),
             generation: *generation,
@@ -44,6 +45,7 @@ fn registry(versions: &[(&str, u64)], current: &str) -> Registry {
         versions: versions.iter().map(version).collect(),
     };
     let app = Application {
+        guarantee: None,
         name: name("app"),
         input_type: InputType::Floats,
         features: None,
@@ -83,9 +85,7 @@ impl Frontend {
         let cell = Cell::fixed(Payload::copy_from_slice(&value.to_le_bytes()));
         let now = Instant::now();
         let to = route.resolve(None).expect("no version is named");
-        let answer = self
-            .engine
-            .ask(&to, Input::single(cell), now, now + patience);
+        let answer = self.engine.ask(&to, Input::single(cell), now + patience);
         answer.await.expect("a right query")
     }
 
@@ -645,7 +645,7 @@ async fn a_query_of_the_wrong_shape_or_version_is_refused() {
     let to = route.resolve(None).expect("no version is named");
     let ask = frontend
         .engine
-        .ask(&to, Input::single(cell), now, now + PATIENCE);
+        .ask(&to, Input::single(cell), now + PATIENCE);
     let wrong = ask.await.expect_err("8 bytes");
     assert_eq!(wrong.to_string(), "tensor 'x' has 8 bytes, 4 expected");
     let wrong = route.resolve(Some("7")).expect_err("no version 7");

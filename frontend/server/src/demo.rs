@@ -129,6 +129,7 @@ fn register(running: &Running, slo: Duration) -> Result<()> {
     for Case { application, model } in &CASES {
         if !registry.models.contains_key(*model) {
             control.add_model_version(&NewVersion {
+                idempotent: true,
                 model: (*model).to_owned(),
                 version: VERSION.to_owned(),
                 input_type: InputType::Floats,
@@ -147,6 +148,7 @@ fn register(running: &Running, slo: Duration) -> Result<()> {
         })?;
         if !registry.applications.contains_key(*application) {
             control.add_application(&NewApplication {
+                guarantee: None,
                 name: (*application).to_owned(),
                 input_type: InputType::Floats,
                 features: Some(FEATURES),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use skysail_core::batching::sized::Sized;
 use skysail_core::batching::{Policy, Window, WindowOptions};
-use skysail_core::registry::Batching;
+use skysail_core::sizing::Sizing;
 
 use crate::fluid;
 use crate::load::{LOADS, Load};
@@ -67,7 +67,7 @@ impl Kind {
         match self {
             Kind::Eager => Box::new(Eager::untuned(&shape)),
             Kind::Triton => Box::new(Eager::tuned(&shape, setting.objective)),
-            Kind::Clipper => Box::new(Sized::new(Batching::default())),
+            Kind::Clipper => Box::new(Sized::new(Sizing::Aimd { size_max: None })),
             Kind::Clockwork => Box::new(Clockwork::new(&shape)),
             Kind::Symphony => Box::new(Symphony::new(shape)),
             Kind::Window => Box::new(Window::new(WindowOptions::default())),

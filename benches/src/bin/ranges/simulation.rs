@@ -1,22 +1,21 @@
-//! One model version on invented time: the real row log, lane and batch sizes, replicas that
-//! only take time.
+//! One model version on invented time: the real row log and batcher, replicas that only take
+//! time.
 //!
 //! Events come in the order of the data plane: a core claims the row of a query, decodes into it,
 //! and queues the query or, if the cache has its answer, lets go of the row; a batch is assembled
 //! when its replica is free; the next batch of a replica leaves before the rows of the one that
-//! was answered are free again. Replicas have learned the batch size that their
-//! profile allows, and go on learning.
+//! was answered are free again. The batcher knows the model's profile from the start, and goes
+//! on learning.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use skysail_core::lane::{Lane, LaneQuery, Next};
-use skysail_core::queue::Queued;
-use skysail_core::registry::Batching;
-use skysail_core::replica::{BatchEnd, ReplicaId, Terms};
-use skysail_core::sizing::Completed;
+use skysail_core::batching::{
+    Actions, Arrival, BatchNumber, Batcher, Dispatch, Ended, Options, Window, WindowOptions,
+};
+use skysail_core::replica::{ReplicaId, Terms};
 use skysail_rpc::channel::Sharing;
 use skysail_rpc::copies::Copied;
 use skysail_rpc::rows::{Placed, RowLayout, RowLog, RowRanges, assemble};
@@ -121,32 +120,14 @@ fn percent(part: u64, whole: u64) -> f64 {
     100.0 * part as f64 / whole as f64
 }
 
-/// A query in the lane.
+/// A row of a batch.
 #[derive(Debug)]
-struct Query {
-    arrival: Instant,
-    deadline: Instant,
+struct Row {
     row: Payload,
     moved: Option<Copied>,
 }
 
-impl Queued for Query {
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    fn bytes(&self) -> usize {
-        ROW_BYTES
-    }
-}
-
-impl LaneQuery for Query {
-    fn arrival(&self) -> Instant {
-        self.arrival
-    }
-}
-
-impl Placed for Query {
+impl Placed for Row {
     fn first_tensor(&self) -> &Payload {
         &self.row
     }
@@ -180,15 +161,17 @@ struct Core {
 
 struct Decoding {
     done: Instant,
-    query: Query,
+    deadline: Instant,
+    row: Payload,
     is_hit: bool,
 }
 
 /// A batch at a replica.
 struct InFlight {
+    number: BatchNumber,
     sent: Instant,
     done: Instant,
-    queries: Vec<Query>,
+    _rows: Vec<Row>,
     _ranges: Option<RowRanges>,
 }
 
@@ -199,9 +182,9 @@ struct Simulation {
     on_heap: Payload,
     cores: Vec<Core>,
     decode_seconds: f64,
-    lane: Lane<Query>,
+    batcher: Batcher<Payload>,
+    actions: Actions<Payload>,
     replicas: Vec<Option<InFlight>>,
-    expired: Vec<Query>,
     times: Rng,
     figures: Figures,
     /// When each row was claimed last, in rows claimed.
@@ -251,22 +234,19 @@ impl Simulation {
         let rows = Sharing::default().log_rows;
         let layout = RowLayout::new([ROW_BYTES], rows).expect("rows of a size");
         let profile = setup.profile;
-        let learned = profile.batch_rows(setup.replicas, OBJECTIVE.as_secs_f64());
         let capacity = profile.capacity(setup.replicas, OBJECTIVE.as_secs_f64());
         let decode_share = DECODE_SHARE * setup.cores as f64 * (1.0 - setup.hits) / capacity;
-        let mut lane = Lane::default();
+        let options = WindowOptions {
+            profile: Some((profile.fixed_ms / 1e3, profile.row_ms / 1e3)),
+            ..WindowOptions::default()
+        };
+        let mut batcher = Batcher::new(start, Options::default(), Box::new(Window::new(options)));
         for id in (0..setup.replicas as u64).map(ReplicaId) {
             let terms = Terms {
                 slots: 1,
                 max_batch: profile.batch_max,
             };
-            lane.replica_joined(id, terms, &Batching::default());
-            let learned = Completed {
-                rows: learned,
-                latency: Duration::ZERO,
-                objective: OBJECTIVE,
-            };
-            lane.batch_ended(start, id, BatchEnd::Answered(learned));
+            batcher.replica_joined(id, terms);
         }
         Simulation {
             profile,
@@ -274,9 +254,9 @@ impl Simulation {
             on_heap: PayloadBuf::zeroed(ROW_BYTES).freeze(),
             cores: (0..setup.cores).map(|_| Core::default()).collect(),
             decode_seconds: DECODE_SECONDS.min(decode_share),
-            lane,
+            batcher,
+            actions: Actions::default(),
             replicas: (0..setup.replicas).map(|_| None).collect(),
-            expired: Vec::new(),
             times,
             figures: Figures::default(),
             claimed: vec![0; rows],
@@ -305,12 +285,8 @@ impl Simulation {
         let seconds = self.decode_seconds * (0.5 + self.times.f64());
         self.cores[core].decoding = Some(Decoding {
             done: now + Duration::from_secs_f64(seconds),
-            query: Query {
-                arrival: arrived.at,
-                deadline: arrived.at + arrived.objective,
-                row,
-                moved: None,
-            },
+            deadline: arrived.at + arrived.objective,
+            row,
             is_hit: arrived.is_hit,
         });
     }
@@ -321,8 +297,15 @@ impl Simulation {
         if decoding.is_hit {
             drop(decoding);
         } else {
+            let arrival = Arrival {
+                application: 0,
+                deadline: decoding.deadline,
+                cost: 1,
+                bytes: ROW_BYTES,
+            };
+            let actions = &mut self.actions;
             // A query that is given back is over, and its row free.
-            drop(self.lane.push(now, decoding.query));
+            drop(self.batcher.push(now, decoding.row, arrival, actions));
             self.send(now);
         }
         self.decode(now, core);
@@ -352,42 +335,45 @@ impl Simulation {
 
     /// A batch comes back.
     fn answered(&mut self, now: Instant, replica: usize) {
+        // Its rows are free once the next batch has left.
         let batch = self.replicas[replica].take().expect("a batch in flight");
-        let objective = |query: &Query| query.deadline - query.arrival;
-        let end = Completed {
-            rows: batch.queries.len(),
-            latency: now - batch.sent,
-            objective: batch
-                .queries
-                .iter()
-                .map(objective)
-                .min()
-                .unwrap_or_default(),
-        };
         let id = ReplicaId(replica as u64);
-        self.lane.batch_ended(now, id, BatchEnd::Answered(end));
+        let compute = now - batch.sent;
+        let (ended, actions) = (Ended::Answered { compute }, &mut self.actions);
+        self.batcher
+            .batch_ended(now, id, batch.number, ended, actions);
         self.send(now);
-        self.lane.recycle(batch.queries);
     }
 
-    /// Sends every batch that can be formed.
+    /// Sends every batch that can be formed; what it answered or gave up before is over.
     fn send(&mut self, now: Instant) {
-        while let Next::Batch {
-            replica,
-            mut queries,
-        } = self.lane.next(now, &mut self.expired)
-        {
-            let ranges = assemble(&self.log, &mut queries);
-            self.note_batch(&queries, ranges.as_ref());
-            let seconds = self.profile.draw_seconds(&mut self.times, queries.len());
-            self.replicas[replica.0 as usize] = Some(InFlight {
-                sent: now,
-                done: now + Duration::from_secs_f64(seconds),
-                queries,
-                _ranges: ranges,
-            });
+        self.batcher.poll(now, &mut self.actions);
+        for dispatch in std::mem::take(&mut self.actions.dispatches) {
+            self.send_one(now, dispatch);
         }
-        self.expired.clear();
+        self.actions.clear();
+    }
+
+    fn send_one(&mut self, now: Instant, dispatch: Dispatch) {
+        let Dispatch {
+            replica, number, ..
+        } = dispatch;
+        let row = |row: &Payload| Row {
+            row: row.clone(),
+            moved: None,
+        };
+        let held = self.batcher.batch(replica, number).flatten();
+        let mut rows: Vec<Row> = held.map(row).collect();
+        let ranges = assemble(&self.log, &mut rows);
+        self.note_batch(&rows, ranges.as_ref());
+        let seconds = self.profile.draw_seconds(&mut self.times, rows.len());
+        self.replicas[replica.0 as usize] = Some(InFlight {
+            number,
+            sent: now,
+            done: now + Duration::from_secs_f64(seconds),
+            _rows: rows,
+            _ranges: ranges,
+        });
     }
 
     fn note_claim(&mut self, row: &Payload) {
@@ -402,8 +388,8 @@ impl Simulation {
         }
     }
 
-    fn note_batch(&mut self, queries: &[Query], ranges: Option<&RowRanges>) {
-        let (figures, rows) = (&mut self.figures, queries.len() as u64);
+    fn note_batch(&mut self, batch: &[Row], ranges: Option<&RowRanges>) {
+        let (figures, rows) = (&mut self.figures, batch.len() as u64);
         figures.batches += 1;
         figures.rows += rows;
         let Some(ranges) = ranges.map(|ranges| ranges.ranges().len()) else {
@@ -416,10 +402,8 @@ impl Simulation {
         figures.ranges_max = figures.ranges_max.max(ranges);
         figures.gathered += if ranges > 1 { rows } else { 0 };
         let moved = |why| {
-            queries
-                .iter()
-                .filter(|query| query.moved == Some(why))
-                .count() as u64
+            let moved = batch.iter().filter(|row| row.moved == Some(why));
+            moved.count() as u64
         };
         figures.moved += moved(Copied::Gathered);
         figures.full += moved(Copied::FurtherModel);

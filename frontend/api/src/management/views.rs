@@ -106,6 +106,7 @@ pub(super) struct VersionView {
     container_name: String,
     model_data_path: String,
     batching: Batching,
+    idempotent: bool,
 }
 
 /// What there is beside the registry.
@@ -291,7 +292,8 @@ impl VersionView {
             labels: version.labels.clone(),
             container_name: version.container_name.clone(),
             model_data_path: version.model_data_path.clone(),
-            batching: version.batching,
+            batching: version.batching.clone(),
+            idempotent: version.idempotent,
         }
     }
 }

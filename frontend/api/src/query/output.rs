@@ -176,6 +176,7 @@ mod tests {
 
     fn app(default_output: &str) -> Application {
         Application {
+            guarantee: None,
             name: Name::new("a").expect("a name"),
             input_type: InputType::Floats,
             features: None,
@@ -193,6 +194,7 @@ mod tests {
             outputs: outputs.iter().map(spec).collect(),
         };
         let version = ModelVersion {
+            idempotent: true,
             model: Name::new("m").expect("a name"),
             version: Name::new("1").expect("a name"),
             generation: 1,

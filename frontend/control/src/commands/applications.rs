@@ -32,6 +32,7 @@ pub(crate) fn add_application(state: &State, new: &NewApplication) -> Decided<()
         features: new.features,
         latency_slo_micros: new.latency_slo_micros,
         default_output: new.default_output.clone(),
+        guarantee: new.guarantee,
         linked_models: Vec::new(),
     })])
 }

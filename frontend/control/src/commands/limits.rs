@@ -8,7 +8,7 @@
 use std::ops::RangeInclusive;
 
 use skysail_core::Name;
-use skysail_core::registry::{Batching, SLO_MICROS};
+use skysail_core::registry::{Adaptive, Batching, SLO_MICROS};
 
 use super::{NewApplication, NewVersion};
 use crate::error::ControlError;
@@ -28,6 +28,10 @@ pub const BATCH_ROWS_MAX: u32 = 65_536;
 pub const DEFAULT_OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// Labels of a version.
 pub const LABELS_MAX: usize = 64;
+/// Sizes that a model may have compiled shapes for.
+pub const ALLOWED_SIZES_MAX: usize = 64;
+/// Queries a second that an application may be guaranteed.
+pub const GUARANTEE: RangeInclusive<f64> = 0.001..=1e7;
 /// Bytes of a label.
 pub const LABEL_BYTES_MAX: usize = 256;
 /// Bytes of a version's container name, and of its data path.
@@ -63,9 +67,7 @@ pub fn batching_of_clipper(batch_size: i64) -> Result<Batching, ControlError> {
         return Ok(Batching::default());
     }
     let size = u64::try_from(batch_size).map_err(|_| ControlError::BatchSize)?;
-    let batching = Batching::Adaptive {
-        size_max: Some(u32::try_from(size).unwrap_or(u32::MAX)),
-    };
+    let batching = Batching::adaptive(Some(u32::try_from(size).unwrap_or(u32::MAX)));
     check_batching(&batching)?;
     Ok(batching)
 }
@@ -120,6 +122,10 @@ pub(super) fn check_application(new: &NewApplication) -> Result<(), ControlError
         let range = 1..=u64::from(FEATURES_MAX);
         check_range(("number of features", "features"), features.into(), range)?;
     }
+    if let Some(guarantee) = new.guarantee {
+        let what = ("guarantee in queries a second", "guarantee");
+        check_number(what, guarantee, GUARANTEE)?;
+    }
     let what = ("default output", "default_output");
     check_bytes(what, &new.default_output, DEFAULT_OUTPUT_BYTES_MAX)
 }
@@ -144,21 +150,54 @@ pub(super) fn check_version(new: &NewVersion) -> Result<(), ControlError> {
 }
 
 fn check_batching(batching: &Batching) -> Result<(), ControlError> {
-    let (size, wait_micros) = match *batching {
-        Batching::Adaptive { size_max: None } => return Ok(()),
-        Batching::Adaptive {
-            size_max: Some(size),
-        } => (size, 0),
-        Batching::Fixed { size, wait_micros } => (size, wait_micros),
-        _ => return Ok(()),
-    };
+    match batching {
+        Batching::Adaptive(adaptive) => check_adaptive(adaptive),
+        Batching::Aimd { size_max } => size_max.map_or(Ok(()), check_batch_size),
+        Batching::Fixed { size, wait_micros } => {
+            check_batch_size(*size)?;
+            let what = ("wait for a batch in microseconds", "batching");
+            check_range(what, *wait_micros, 0..=*SLO_MICROS.end())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_batch_size(size: u32) -> Result<(), ControlError> {
     if size == 0 {
         return Err(ControlError::BatchSize);
     }
     let sizes = 1..=u64::from(BATCH_ROWS_MAX);
-    check_range(("batch size", "batching"), size.into(), sizes)?;
-    let what = ("wait for a batch in microseconds", "batching");
-    check_range(what, wait_micros, 0..=*SLO_MICROS.end())
+    check_range(("batch size", "batching"), size.into(), sizes)
+}
+
+fn check_adaptive(adaptive: &Adaptive) -> Result<(), ControlError> {
+    adaptive.size_max.map_or(Ok(()), check_batch_size)?;
+    let shares = [
+        ("late budget", adaptive.late_budget),
+        ("wait share", adaptive.wait_share),
+        ("hedge share", adaptive.hedge_share),
+    ];
+    for (what, share) in shares {
+        check_number((what, "batching"), share.unwrap_or(0.0), 0.0..=1.0)?;
+    }
+    let sizes = &adaptive.allowed_sizes;
+    let what = ("allowed sizes", "batching");
+    check_count(what, sizes.len(), "entries", ALLOWED_SIZES_MAX)?;
+    sizes.iter().try_for_each(|size| check_batch_size(*size))?;
+    if !sizes.is_sorted_by(|one, next| one < next) {
+        return Err(ControlError::SizesOrder);
+    }
+    let profile = adaptive
+        .profile
+        .map(|seed| (seed.alpha_micros, seed.beta_micros));
+    let (alpha, beta) = profile.unwrap_or_default();
+    let micros = 0.0..=*SLO_MICROS.end() as f64;
+    check_number(
+        ("profile's alpha in microseconds", "batching"),
+        alpha,
+        micros.clone(),
+    )?;
+    check_number(("profile's beta in microseconds", "batching"), beta, micros)
 }
 
 /// How many replicas one deployment has.
@@ -220,6 +259,23 @@ fn check_range(
         return Ok(());
     }
     Err(ControlError::OutOfRange {
+        what,
+        field,
+        value,
+        min: *range.start(),
+        max: *range.end(),
+    })
+}
+
+fn check_number(
+    (what, field): (&'static str, &'static str),
+    value: f64,
+    range: RangeInclusive<f64>,
+) -> Result<(), ControlError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(ControlError::NumberOutOfRange {
         what,
         field,
         value,

@@ -49,7 +49,8 @@ pub(crate) fn add_model_version(state: &State, new: &NewVersion) -> Decided<()> 
         labels: new.labels.clone(),
         container_name: new.container_name.clone(),
         model_data_path: new.model_data_path.clone(),
-        batching: new.batching,
+        batching: new.batching.clone(),
+        idempotent: new.idempotent,
     };
     edits(vec![
         Edit::Put(Record::Generation(generation)),

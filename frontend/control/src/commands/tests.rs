@@ -97,6 +97,7 @@ fn name(text: &str) -> Name {
 
 fn application(name: &str) -> NewApplication {
     NewApplication {
+        guarantee: None,
         name: name.to_owned(),
         input_type: D,
         features: None,
@@ -107,6 +108,7 @@ fn application(name: &str) -> NewApplication {
 
 fn version(model: &str, version: &str) -> NewVersion {
     NewVersion {
+        idempotent: true,
         model: model.to_owned(),
         version: version.to_owned(),
         input_type: D,
@@ -351,9 +353,7 @@ fn says_what_is_wrong_with_a_version() {
         "model_data_path",
         path,
     );
-    let adaptive = |size| Batching::Adaptive {
-        size_max: Some(size),
-    };
+    let adaptive = |size| Batching::adaptive(Some(size));
     let size = "The batch size must be positive or DEFAULT_BATCH_SIZE, which is -1";
     bad_version(|new| new.batching = adaptive(0), "batching", size);
     let size = "batch size is 65537, expected 1 to 65536";
@@ -363,7 +363,7 @@ fn says_what_is_wrong_with_a_version() {
         wait_micros: 600_000_001,
     };
     let says = "wait for a batch in microseconds is 600000001, expected 0 to 600000000";
-    bad_version(|new| new.batching = wait, "batching", says);
+    bad_version(|new| new.batching = wait.clone(), "batching", says);
 }
 
 #[test]
@@ -422,9 +422,7 @@ fn takes_requests_at_their_limits() {
 
 #[test]
 fn reads_batch_sizes_as_clipper_does() {
-    let some = |size| Batching::Adaptive {
-        size_max: Some(size),
-    };
+    let some = |size| Batching::adaptive(Some(size));
     assert_eq!(
         batching_of_clipper(-1).expect("adaptive"),
         Batching::default()

@@ -128,6 +128,7 @@ impl Bench {
 
 fn application(name: &str) -> NewApplication {
     NewApplication {
+        guarantee: None,
         name: name.to_owned(),
         input_type: InputType::Doubles,
         features: None,
@@ -138,6 +139,7 @@ fn application(name: &str) -> NewApplication {
 
 fn version(model: &str, version: &str) -> NewVersion {
     NewVersion {
+        idempotent: true,
         model: model.to_owned(),
         version: version.to_owned(),
         input_type: InputType::Doubles,

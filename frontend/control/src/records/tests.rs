@@ -10,6 +10,7 @@ fn name(text: &str) -> Name {
 fn records() -> Vec<Record> {
     let version = |batching| {
         Record::Version(Arc::new(ModelVersion {
+            idempotent: true,
             model: name("m.x"),
             version: name("1"),
             generation: 7,
@@ -22,6 +23,7 @@ fn records() -> Vec<Record> {
     };
     vec![
         Record::Application(Arc::new(Application {
+            guarantee: None,
             name: name("a"),
             input_type: InputType::Floats,
             features: Some(64),
@@ -39,8 +41,8 @@ fn records() -> Vec<Record> {
             current: None,
             history: Vec::new(),
         }),
-        version(Batching::Adaptive { size_max: None }),
-        version(Batching::Adaptive { size_max: Some(8) }),
+        version(Batching::adaptive(None)),
+        version(Batching::adaptive(Some(8))),
         version(Batching::Fixed {
             size: 4,
             wait_micros: 10,

@@ -63,7 +63,9 @@ pub struct Returned<Q> {
 }
 
 impl<Q> Returned<Q> {
-    pub(super) fn new(query: Q, cause: Cause) -> Self {
+    /// One that no rule of a policy gave up.
+    #[must_use]
+    pub fn new(query: Q, cause: Cause) -> Self {
         Returned {
             query,
             cause,

@@ -498,7 +498,9 @@ impl<Q> Batcher<Q> {
         At::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX >> 1))
     }
 
-    fn instant(&self, at: At) -> Instant {
+    /// The time of something in a report.
+    #[must_use]
+    pub fn instant(&self, at: At) -> Instant {
         self.origin + std::time::Duration::from_nanos(at.nanos())
     }
 

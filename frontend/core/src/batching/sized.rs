@@ -4,23 +4,22 @@
 //! waited long enough. Expired queries are removed before, as under every policy.
 
 use super::policy::{Decision, Done, Limit, Plan, Policy, View};
-use crate::registry::Batching;
-use crate::sizing::{Completed, Sizer, sizer};
+use crate::sizing::{Completed, Sizer, Sizing};
 use std::time::Duration;
 
 /// A [`Sizer`] for each replica.
 #[derive(Debug)]
 pub struct Sized {
-    batching: Batching,
+    sizing: Sizing,
     sizers: Vec<Box<dyn Sizer>>,
 }
 
 impl Sized {
-    /// Sizes as `batching` says.
+    /// Sizes by a rule.
     #[must_use]
-    pub fn new(batching: Batching) -> Self {
+    pub fn new(sizing: Sizing) -> Self {
         Sized {
-            batching,
+            sizing,
             sizers: Vec::new(),
         }
     }
@@ -63,7 +62,7 @@ impl Policy for Sized {
     }
 
     fn replica_joined(&mut self, place: usize, rows_max: usize) {
-        let fresh = || sizer(&self.batching, rows_max);
+        let fresh = || self.sizing.sizer(rows_max);
         if place >= self.sizers.len() {
             self.sizers.resize_with(place + 1, fresh);
         } else {

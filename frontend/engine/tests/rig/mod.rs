@@ -121,7 +121,7 @@ impl Rig {
     pub(crate) async fn ask(&self, value: f32) -> f32 {
         let to = self.resolve();
         let now = Instant::now();
-        let answer = self.engine.ask(&to, input(&to, value), now, now + PATIENCE);
+        let answer = self.engine.ask(&to, input(&to, value), now + PATIENCE);
         sum(&answer.await.expect("a right query"))
     }
 
@@ -159,6 +159,7 @@ fn name(text: &str) -> Name {
 
 fn registry() -> Registry {
     let version = ModelVersion {
+        idempotent: true,
         model: name("m"),
         version: name("1"),
         generation: 1,
@@ -175,6 +176,7 @@ fn registry() -> Registry {
         versions: BTreeMap::from([(name("1"), Arc::new(version))]),
     };
     let app = Application {
+        guarantee: None,
         name: name("app"),
         input_type: InputType::Floats,
         features: None,

@@ -44,6 +44,9 @@ pub(crate) struct Add {
     /// Time from the last byte of a query to its answer: 500us, 20ms, 1.5s
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     slo: Duration,
+    /// Queries a second that are served before those of other applications under overload
+    #[arg(long, value_name = "RATE")]
+    guarantee: Option<f64>,
     /// The answer where there is no prediction in time
     #[arg(long, value_name = "OUTPUT", allow_hyphen_values = true)]
     default: String,
@@ -125,6 +128,7 @@ impl Add {
         let body = json!({
             "name": self.name, "input_type": self.input, "features": self.features,
             "latency_slo_micros": parse::micros(self.slo), "default_output": self.default,
+            "guarantee": self.guarantee,
         });
         let mut answer = client.call(Method::POST, "applications", Some(&body))?;
         let mut text = format!("added application '{}'", self.name);

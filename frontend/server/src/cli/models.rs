@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use skysail_load::Method;
 
 use super::client::{CliError, Client};
@@ -53,6 +53,9 @@ pub(crate) struct Add {
     labels: Vec<String>,
     #[command(flatten)]
     batching: Batching,
+    /// Asking a query twice does harm: none is, also if its replica is lost
+    #[arg(long)]
+    not_idempotent: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -60,15 +63,32 @@ pub(crate) struct Add {
 /// How batches are sized.
 #[derive(Debug, clap::Args)]
 struct Batching {
-    /// adaptive learns the size; fixed waits for a number of rows
-    #[arg(long, value_name = "POLICY", default_value = "adaptive", value_parser = ["adaptive", "fixed"])]
+    /// adaptive goes by deadlines and learned latency; aimd is Clipper's rule; fixed waits for a
+    /// number of rows
+    #[arg(long, value_name = "POLICY", default_value = "adaptive", value_parser = ["adaptive", "aimd", "fixed"])]
     batching: String,
-    /// Rows of a batch: the most for adaptive, the number for fixed
+    /// Rows of a batch: the number for fixed, else the most
     #[arg(long, value_name = "ROWS", required_if_eq("batching", "fixed"))]
     batch_size: Option<u32>,
     /// How long a fixed batch waits to fill
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     batch_wait: Option<Duration>,
+    /// Share of the answers that may be late (adaptive; default 0.009)
+    #[arg(long, value_name = "SHARE")]
+    late_budget: Option<f64>,
+    /// Most time that a query waits for company, as a share of its objective (adaptive; default
+    /// 0.5)
+    #[arg(long, value_name = "SHARE")]
+    wait_share: Option<f64>,
+    /// Share of the rows that may be asked of two replicas (adaptive; default 0.05)
+    #[arg(long, value_name = "SHARE")]
+    hedge_share: Option<f64>,
+    /// Sizes that the model has compiled shapes for, ascending (adaptive)
+    #[arg(long, value_name = "ROWS,…", value_delimiter = ',')]
+    allowed_sizes: Vec<u32>,
+    /// Known latency to start from: time of a batch, and of each row (adaptive)
+    #[arg(long, value_name = "TIME,TIME", value_delimiter = ',', value_parser = parse::duration, num_args = 1)]
+    profile: Vec<Duration>,
 }
 
 /// `model list`.
@@ -151,6 +171,7 @@ impl Add {
         let body = json!({
             "model": self.model, "version": self.version, "input_type": self.input,
             "labels": self.labels, "batching": self.batching.body()?,
+            "idempotent": !self.not_idempotent,
         });
         let answer = client.call(Method::POST, "models", Some(&body))?;
         let text = format!(
@@ -167,6 +188,12 @@ impl Add {
 impl Batching {
     fn body(&self) -> Result<Value, CliError> {
         let wait_micros = self.batch_wait.map(parse::micros);
+        let knobs = self.knobs()?;
+        if let Some(knob) = knobs.keys().next().filter(|_| self.batching != "adaptive") {
+            let knob = knob.replace('_', "-");
+            let text = format!("--{knob} needs --batching adaptive");
+            return Err(CliError::Usage(text));
+        }
         if self.batching == "fixed" {
             let wait_micros = wait_micros.unwrap_or(0);
             return Ok(json!({
@@ -174,10 +201,44 @@ impl Batching {
             }));
         }
         if wait_micros.is_some() {
-            let text = "--batch-wait needs --batching fixed: adaptive batches do not wait to fill";
+            let text = "--batch-wait needs --batching fixed: other batches do not wait to fill";
             return Err(CliError::Usage(text.to_owned()));
         }
-        Ok(json!({ "policy": "adaptive", "size_max": self.batch_size }))
+        let mut body = json!({ "policy": self.batching, "size_max": self.batch_size });
+        if let Value::Object(body) = &mut body {
+            body.extend(knobs);
+        }
+        Ok(body)
+    }
+
+    /// The knobs of adaptive batching that were given.
+    fn knobs(&self) -> Result<Map<String, Value>, CliError> {
+        let mut knobs = Map::new();
+        let shares = [
+            ("late_budget", self.late_budget),
+            ("wait_share", self.wait_share),
+            ("hedge_share", self.hedge_share),
+        ];
+        let given = shares
+            .into_iter()
+            .filter_map(|(name, share)| Some((name, share?)));
+        knobs.extend(given.map(|(name, share)| (name.to_owned(), json!(share))));
+        if !self.allowed_sizes.is_empty() {
+            knobs.insert("allowed_sizes".to_owned(), json!(self.allowed_sizes));
+        }
+        match self.profile[..] {
+            [] => {}
+            [alpha, beta] => {
+                let micros = |time: Duration| time.as_secs_f64() * 1e6;
+                let profile = json!({ "alpha_micros": micros(alpha), "beta_micros": micros(beta) });
+                knobs.insert("profile".to_owned(), profile);
+            }
+            _ => {
+                let text = "--profile takes two times: of a batch, and of each row, as in 5ms,1ms";
+                return Err(CliError::Usage(text.to_owned()));
+            }
+        }
+        Ok(knobs)
     }
 }
 

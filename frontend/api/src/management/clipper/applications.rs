@@ -66,6 +66,7 @@ pub(super) async fn add(State(frontend): State<Shared>, request: Request) -> Ans
     let input_type = input_type(&add.input_type, schemas::ADD_APPLICATION)?;
     let text = format!("Successfully added application with name '{}'", add.name);
     let new = NewApplication {
+        guarantee: None,
         name: add.name,
         input_type,
         features: None,

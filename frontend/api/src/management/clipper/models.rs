@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
 use skysail_control::NewVersion;
 use skysail_control::commands::limits::batching_of_clipper;
-use skysail_core::registry::{Batching, Model, ModelVersion};
+use skysail_core::registry::{Adaptive, Batching, Model, ModelVersion};
 use skysail_core::{InputType, Name};
 
 use super::super::views::versions;
@@ -59,7 +59,11 @@ impl<'a> View<'a> {
 
 fn batch_size(batching: &Batching) -> i64 {
     match *batching {
-        Batching::Adaptive {
+        Batching::Adaptive(Adaptive {
+            size_max: Some(size),
+            ..
+        })
+        | Batching::Aimd {
             size_max: Some(size),
         }
         | Batching::Fixed { size, .. } => size.into(),
@@ -70,6 +74,7 @@ fn batch_size(batching: &Batching) -> i64 {
 pub(super) async fn add(State(frontend): State<Shared>, request: Request) -> Answer {
     let add: Add = parse(request, schemas::ADD_MODEL).await?;
     let new = NewVersion {
+        idempotent: true,
         model: add.model_name,
         version: add.model_version,
         input_type: input_type(&add.input_type, schemas::ADD_MODEL)?,

@@ -19,6 +19,8 @@ pub(super) struct Add {
     features: Option<u32>,
     latency_slo_micros: u64,
     default_output: String,
+    #[serde(default)]
+    guarantee: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +44,7 @@ pub(super) async fn add(State(frontend): State<Shared>, Body(add): Body<Add>) ->
         features: add.features,
         latency_slo_micros: add.latency_slo_micros,
         default_output: add.default_output,
+        guarantee: add.guarantee,
     };
     command(&frontend, move |frontend| {
         frontend.control.add_application(&new)

@@ -25,6 +25,12 @@ pub(super) struct Add {
     model_data_path: String,
     #[serde(default)]
     batching: Batching,
+    #[serde(default = "yes")]
+    idempotent: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -53,6 +59,7 @@ pub(super) async fn list(State(frontend): State<Shared>) -> Answer {
 pub(super) async fn add(State(frontend): State<Shared>, Body(add): Body<Add>) -> Answer {
     let model = add.model.clone();
     let new = NewVersion {
+        idempotent: add.idempotent,
         model: add.model,
         version: add.version,
         input_type: add.input_type,

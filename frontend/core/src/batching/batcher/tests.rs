@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::batching::sized::Sized;
 use crate::batching::{Window, WindowOptions};
-use crate::registry::Batching;
+use crate::sizing::Sizing;
 
 /// As told by a container on a transport that takes no time.
 const ANSWERED: Ended = Ended::Answered {
@@ -29,13 +29,16 @@ fn eager_policies() -> Vec<(&'static str, Box<dyn Policy>)> {
         wait_share_max: 0.0,
         ..WindowOptions::default()
     };
-    let fixed = Batching::Fixed {
+    let fixed = Sizing::Fixed {
         size: 4,
-        wait_micros: 0,
+        wait: Duration::from_micros(0),
     };
     vec![
         ("window", Box::new(Window::new(window))),
-        ("aimd", Box::new(Sized::new(Batching::default()))),
+        (
+            "aimd",
+            Box::new(Sized::new(Sizing::Aimd { size_max: None })),
+        ),
         ("fixed", Box::new(Sized::new(fixed))),
     ]
 }
@@ -46,9 +49,9 @@ fn patient_policies() -> Vec<(&'static str, Box<dyn Policy>)> {
         allowed_sizes: vec![4, 8],
         ..WindowOptions::default()
     };
-    let fixed = Batching::Fixed {
+    let fixed = Sizing::Fixed {
         size: 8,
-        wait_micros: 5000,
+        wait: Duration::from_micros(5000),
     };
     vec![
         ("window", Box::new(Window::new(WindowOptions::default()))),
@@ -392,7 +395,7 @@ fn a_late_batch_is_asked_elsewhere_and_answered_once() {
 
 #[test]
 fn a_lost_replica_passes_its_queries_on_once() {
-    let mut world = World::new(Box::new(Sized::new(Batching::default())), 2);
+    let mut world = World::new(Box::new(Sized::new(Sizing::Aimd { size_max: None })), 2);
     world.push(0, Duration::from_millis(100), 1);
     world.poll();
     for _ in 0..2 {
@@ -409,11 +412,11 @@ fn the_oldest_leaves_a_full_queue() {
         rows_max: 3,
         ..Options::default()
     };
-    let mut world = World::new(Box::new(Sized::new(Batching::default())), 1);
+    let mut world = World::new(Box::new(Sized::new(Sizing::Aimd { size_max: None })), 1);
     world.batcher = Batcher::new(
         world.now,
         options,
-        Box::new(Sized::new(Batching::default())),
+        Box::new(Sized::new(Sizing::Aimd { size_max: None })),
     );
     world.batcher.replica_joined(ReplicaId(0), TERMS);
     for _ in 0..5 {
