@@ -26,7 +26,7 @@ use crate::ask::Ask;
 
 /// Tokio's timers go by milliseconds: so late may a wake-up be.
 const TIMER_LATENESS: Duration = Duration::from_millis(1);
-/// Lists of inputs that are kept for batches to come: about as many as are in flight.
+/// Lists of rows that are kept for batches to come: about as many as are in flight.
 const SPARE_MAX: usize = 64;
 /// Applications of one model that are told apart; the others share the last place.
 const APPLICATIONS_MAX: usize = 256;
@@ -53,9 +53,17 @@ impl Agreed {
 pub(crate) struct Batch {
     pub(crate) replica: ReplicaId,
     pub(crate) number: BatchNumber,
-    pub(crate) inputs: Vec<Input>,
+    pub(crate) rows: Vec<Row>,
     /// After it no answer is of use.
     pub(crate) deadline: Instant,
+}
+
+/// A query's input in a batch, which may be sent in another order than the batcher's.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) input: Input,
+    /// Its place in the batcher's order.
+    pub(crate) index: u32,
 }
 
 /// What a lane wants done after its lock is released.
@@ -106,7 +114,7 @@ struct State {
     /// The earliest wake-up that is on its way.
     wake_at: Option<Instant>,
     /// Empty, for the batches to come.
-    spare: Vec<Vec<Input>>,
+    spare: Vec<Vec<Row>>,
     /// By the place that the batcher knows each by.
     applications: Vec<Option<Name>>,
 }
@@ -296,19 +304,19 @@ impl Lane {
         state.registered.is_none() && state.replicas == 0
     }
 
-    /// A batch ended; forms the next ones. `inputs` is the list that it came in; the queries
-    /// that it answers are put into `answered`, which is empty.
+    /// A batch ended; forms the next ones. `rows` is the list that it came in; the queries that
+    /// it answers are put into `answered`, which is empty.
     pub(crate) fn batch_ended(
         &self,
         now: Instant,
         (replica, number): (ReplicaId, BatchNumber),
         ended: Ended,
-        inputs: Vec<Input>,
+        rows: Vec<Row>,
         answered: &mut Vec<Answered<Ask>>,
     ) -> Work {
         let mut state = self.lock();
         let state = &mut *state;
-        state.recycle(inputs);
+        state.recycle(rows);
         let actions = &mut state.actions;
         std::mem::swap(&mut actions.answered, answered);
         state
@@ -389,10 +397,12 @@ impl State {
         let Dispatch {
             replica, number, ..
         } = dispatch;
-        let mut inputs = self.spare.pop().unwrap_or_default();
+        let mut rows = self.spare.pop().unwrap_or_default();
         let mut last = None;
-        for ask in self.batcher.batch(replica, number).flatten() {
-            inputs.push(ask.input.clone());
+        let asks = self.batcher.batch(replica, number).flatten();
+        for (index, ask) in (0..).zip(asks) {
+            let input = ask.input.clone();
+            rows.push(Row { input, index });
             last = last.max(Some(ask.deadline));
             ask.answerer.sent();
         }
@@ -400,15 +410,15 @@ impl State {
         Batch {
             replica,
             number,
-            inputs,
+            rows,
             deadline,
         }
     }
 
-    fn recycle(&mut self, mut inputs: Vec<Input>) {
-        inputs.clear();
+    fn recycle(&mut self, mut rows: Vec<Row>) {
+        rows.clear();
         if self.spare.len() < SPARE_MAX {
-            self.spare.push(inputs);
+            self.spare.push(rows);
         }
     }
 }

@@ -18,9 +18,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use skysail_core::Name;
 use skysail_core::batching::{Answered, BatchNumber, Cancel, Ended};
 use skysail_core::replica::{ReplicaId, Terms};
-use skysail_core::{Input, Name};
 use skysail_rpc::Schema;
 use skysail_rpc::channel::{FrontendChannel, Heard, SharedLog};
 use skysail_rpc::message::{BatchId, Hello, Message, Reject, RejectReason};
@@ -31,9 +31,9 @@ use tokio::sync::mpsc;
 
 use crate::ask::Ask;
 use crate::engine::{Shared, misfit};
-use crate::lane::{Agreed, Batch, Lane, Work};
+use crate::lane::{Agreed, Batch, Lane, Row, Work};
 use crate::replicas::{Entry, ReplicaStatus};
-use batch::{answer_rows, assemble, ended, observe};
+use batch::{Order, answer_rows, assemble, ended, observe};
 
 /// Replicas of one front end, all versions together.
 const REPLICAS_MAX: usize = 4096;
@@ -65,6 +65,7 @@ pub(crate) struct Rpc<L> {
     is_stopping: bool,
     /// Queries that a batch answers; empty between two batches.
     answered: Vec<Answered<Ask>>,
+    order: Order,
 }
 
 /// A connected container.
@@ -80,7 +81,7 @@ struct Peer {
 /// are until it has answered.
 struct Sent {
     number: BatchNumber,
-    inputs: Vec<Input>,
+    rows: Vec<Row>,
 }
 
 /// A hello that may join: what it joins, and how it came.
@@ -118,6 +119,7 @@ impl<L: Listener> Rpc<L> {
             next_timer: None,
             is_stopping: false,
             answered: Vec::new(),
+            order: Order::default(),
         }
     }
 
@@ -398,10 +400,11 @@ impl<L: Listener> Rpc<L> {
             return;
         };
         let (lane, replica, schema) = (peer.lane.clone(), peer.replica, peer.agreed.schema.clone());
-        observe(&lane, &result, sent.inputs.len(), (round_trip, compute));
+        observe(&lane, &result, sent.rows.len(), (round_trip, compute));
+        self.order.note(&sent.rows);
         let mut answered = std::mem::take(&mut self.answered);
         let (batch, ended) = ((replica, sent.number), ended(&result, compute));
-        let mut work = lane.batch_ended(now, batch, ended, sent.inputs, &mut answered);
+        let mut work = lane.batch_ended(now, batch, ended, sent.rows, &mut answered);
         if let BatchResult::Failed { error } = &result {
             work.error = Some(error.as_str().into());
         }
@@ -412,6 +415,7 @@ impl<L: Listener> Rpc<L> {
             row_errors,
         } = result
         {
+            self.order.restore(&mut answered);
             answer_rows(&mut answered, &columns, &row_errors, &schema);
         }
         self.answered = answered;
@@ -458,29 +462,22 @@ impl<L: Listener> Rpc<L> {
         };
         let Batch {
             number,
-            inputs,
+            mut rows,
             deadline,
             ..
         } = batch;
-        let mut rows = inputs;
         let tensors = assemble(&peer.agreed, &mut rows);
         let remaining = deadline.saturating_duration_since(now);
         let count = rows.len() as u32;
         let (batch, message) = peer.session.predict(now, count, remaining, tensors);
-        peer.in_flight.insert(
-            batch,
-            Sent {
-                number,
-                inputs: rows,
-            },
-        );
+        peer.in_flight.insert(batch, Sent { number, rows });
         self.send(now, id, message);
     }
 
     /// The replica left between the decision and now: the lane of its batch decides again.
     fn give_back(&mut self, now: Instant, lane: &Arc<Lane>, batch: Batch) {
         let (of, mut answered) = ((batch.replica, batch.number), Vec::new());
-        let work = lane.batch_ended(now, of, Ended::Cancelled, batch.inputs, &mut answered);
+        let work = lane.batch_ended(now, of, Ended::Cancelled, batch.rows, &mut answered);
         debug_assert!(answered.is_empty(), "nothing was computed");
         self.carry_out(lane, work);
     }

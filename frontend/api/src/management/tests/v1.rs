@@ -81,6 +81,7 @@ async fn adds_shows_switches_and_removes_versions() {
             "version": "1", "current": true, "generation": 1, "input_type": "floats",
             "labels": ["l"], "container_name": "", "model_data_path": "",
             "batching": { "policy": "fixed", "size": 8, "wait_micros": 2_000 },
+            "idempotent": true,
         }],
     });
     assert_eq!(shown, expected);
