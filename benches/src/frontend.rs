@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use skysail_load::{Method, Request, Response};
@@ -12,6 +12,24 @@ use crate::process::Process;
 
 /// A request that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often what is waited for is looked at.
+const POLL: Duration = Duration::from_millis(10);
+
+/// An application to register.
+#[derive(Clone, Copy, Debug)]
+pub struct Application<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The model that answers.
+    pub model: &'a str,
+    /// What a query brings.
+    pub input_type: &'a str,
+    /// Elements of every query, if they are all alike.
+    pub features: Option<usize>,
+    /// Its objective.
+    pub slo: Duration,
+}
 
 /// A running `skysail serve`.
 #[derive(Debug)]
@@ -101,24 +119,73 @@ impl Frontend {
         input_type: &str,
         features: Option<usize>,
     ) -> Result<()> {
+        self.add_model(model, input_type).await?;
+        let app = Application {
+            name: model,
+            model,
+            input_type,
+            features,
+            slo: Duration::from_secs(1),
+        };
+        self.add_application(&app).await
+    }
+
+    /// Registers version 1 of `model`.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub async fn add_model(&self, model: &str, input_type: &str) -> Result<()> {
         let version = serde_json::json!({
             "model": model, "version": "1", "input_type": input_type,
         });
-        let app = serde_json::json!({
-            "name": model, "input_type": input_type, "features": features,
-            "latency_slo_micros": 1_000_000, "default_output": "0",
+        self.manage(Method::POST, "/api/v1/models", &version).await
+    }
+
+    /// Registers an application and links it to its model.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub async fn add_application(&self, app: &Application<'_>) -> Result<()> {
+        let described = serde_json::json!({
+            "name": app.name, "input_type": app.input_type, "features": app.features,
+            "latency_slo_micros": app.slo.as_micros() as u64, "default_output": "0",
         });
-        self.manage(Method::POST, "/api/v1/models", &version)
+        self.manage(Method::POST, "/api/v1/applications", &described)
             .await?;
-        self.manage(Method::POST, "/api/v1/applications", &app)
-            .await?;
-        let link = serde_json::json!({ "models": [model] });
-        self.manage(
-            Method::PUT,
-            &format!("/api/v1/applications/{model}/links"),
-            &link,
-        )
-        .await
+        let link = serde_json::json!({ "models": [app.model] });
+        let path = format!("/api/v1/applications/{}/links", app.name);
+        self.manage(Method::PUT, &path, &link).await
+    }
+
+    /// Has the front end keep `replicas` processes of version 1 of `model` running.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub async fn deploy(&self, model: &str, replicas: usize, command: &[String]) -> Result<()> {
+        let deployment = serde_json::json!({ "replicas": replicas, "command": command });
+        let path = format!("/api/v1/models/{model}/versions/1/deployment");
+        self.manage(Method::PUT, &path, &deployment).await
+    }
+
+    /// Waits until `count` replicas of all models are connected; gives their process ids.
+    ///
+    /// # Errors
+    /// If that does not come about.
+    pub async fn wait_for_replicas(&self, count: usize) -> Result<Vec<i32>> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let response = skysail_load::get(self.management, "/api/v1/replicas").await?;
+            let replicas: Vec<serde_json::Value> = serde_json::from_slice(&response.body)?;
+            let pids = replicas
+                .iter()
+                .filter_map(|replica| replica["pid"].as_i64());
+            let pids: Vec<i32> = pids.map(i32::try_from).collect::<Result<_, _>>()?;
+            if pids.len() == count {
+                return Ok(pids);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        bail!("no {count} replicas within {} s", PATIENCE.as_secs())
     }
 
     /// Posts `body` to an application until it is answered by a prediction.

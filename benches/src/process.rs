@@ -1,5 +1,6 @@
 //! Child processes of a bench: started, read, weighed, ended.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -37,6 +38,14 @@ impl Process {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal).context("the process has ended")
     }
 
     /// Kills it at once, with SIGKILL.
@@ -135,20 +144,55 @@ pub fn memory(pid: u32, line: &str) -> Result<u64> {
     Ok(1024 * kilobytes.with_context(|| format!("no {line} in the status of {pid}"))?)
 }
 
+/// How often the threads of a process went to sleep by themselves, each to be woken again; by the
+/// name of the thread.
+///
+/// # Errors
+/// If there is no such process.
+pub fn sleeps(pid: u32) -> Result<BTreeMap<String, u64>> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let mut sleeps = BTreeMap::new();
+    for thread in threads.with_context(|| format!("no process {pid}"))? {
+        // A thread may end while it is looked at.
+        let Ok(status) = std::fs::read_to_string(thread?.path().join("status")) else {
+            continue;
+        };
+        let line = |name| status.lines().find_map(|line| line.strip_prefix(name));
+        let name = line("Name:").context("a thread has a name")?.trim();
+        let count = line("voluntary_ctxt_switches:").context("a thread has a count")?;
+        *sleeps.entry(name.to_owned()).or_default() += count.trim().parse::<u64>()?;
+    }
+    Ok(sleeps)
+}
+
 /// The `skysail` binary built beside the running bench, unless another is given.
 ///
 /// # Errors
 /// If it is not there.
 pub fn skysail(given: Option<PathBuf>) -> Result<PathBuf> {
-    let path = match given {
-        Some(path) => path,
-        None => std::env::current_exe()?.with_file_name("skysail"),
-    };
+    match given {
+        Some(path) if !path.exists() => bail!("{} is not there", path.display()),
+        Some(path) => Ok(path),
+        None => beside(
+            "skysail",
+            "run `cargo build --release` first, or give --skysail",
+        ),
+    }
+}
+
+/// The `sleep-model` container built beside the running bench.
+///
+/// # Errors
+/// If it is not there.
+pub fn sleep_model() -> Result<PathBuf> {
+    let advice = "run `cargo build --release -p skysail-benches` first";
+    beside("sleep-model", advice)
+}
+
+fn beside(name: &str, advice: &str) -> Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
     if !path.exists() {
-        bail!(
-            "{} is not there; run `cargo build --release` first, or give --skysail",
-            path.display()
-        );
+        bail!("{} is not there; {advice}", path.display());
     }
     Ok(path)
 }

@@ -1,5 +1,7 @@
 //! Results as tables and as JSON (`skysail-bench/1`).
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// Repetitions of one measurement.
@@ -100,6 +102,21 @@ impl Bar {
     }
 }
 
+/// One line: what, how much, the limit, and what became of it.
+impl fmt::Display for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Bar {
+            name,
+            value,
+            op,
+            limit,
+            ..
+        } = self;
+        let verdict = self.verdict();
+        write!(f, "{name:<49} {value:>12.3} {op} {limit}: {verdict}")
+    }
+}
+
 /// Everything that a bench found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Results {
@@ -149,14 +166,7 @@ impl Results {
             );
         }
         for bar in &self.bars {
-            println!(
-                "  {:<49} {:>12.3} {} {}: {}",
-                bar.name,
-                bar.value,
-                bar.op,
-                bar.limit,
-                bar.verdict()
-            );
+            println!("  {bar}");
         }
     }
 }

@@ -46,7 +46,7 @@ pub use message::{Request, Response};
 pub use open_loop::{OpenLoop, Progress};
 pub use outcome::{CAUSE_UNNAMED, Outcome};
 pub use report::Report;
-pub use tally::{ByName, Measured, Second, Tally, Window};
+pub use tally::{ByName, MOMENT, Measured, Moment, Second, Tally, Window};
 
 use connection::Connection;
 

@@ -26,6 +26,9 @@ const NAMES_MAX: usize = 32;
 /// The name of what is beyond them.
 const NAME_OTHER: &str = "other";
 
+/// The width of a [`Moment`].
+pub const MOMENT: Duration = Duration::from_millis(10);
+
 /// Counts by name.
 pub type ByName = BTreeMap<Cow<'static, str>, u64>;
 
@@ -69,6 +72,9 @@ pub struct Measured {
     pub lateness: Histogram<u64>,
     /// The same, by the second of the intended send time.
     pub seconds: Vec<Second>,
+    /// Goodput by each [`MOMENT`] of the intended send time: how fast it breaks down and comes back.
+    /// An hour of these takes 3 MiB.
+    pub moments: Vec<Moment>,
     /// The time in which this was counted.
     pub elapsed: Duration,
     /// Requests that were sent, the warm-up's included.
@@ -93,6 +99,14 @@ pub struct Second {
     pub latencies: Histogram<u32>,
 }
 
+/// One [`MOMENT`] of a run; its fields are those of [`Measured`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in `Measured`")]
+pub struct Moment {
+    pub offered: u32,
+    pub in_time: u32,
+}
+
 /// Takes the events of a run.
 #[derive(Debug)]
 pub struct Tally {
@@ -114,6 +128,7 @@ impl Tally {
     pub fn offered(&mut self, intended: Duration, waits: bool) {
         if let Some(second) = self.second(intended) {
             second.offered += 1;
+            self.moment(intended).offered += 1;
             self.measured.offered += 1;
             self.measured.waited += u64::from(waits);
         }
@@ -156,6 +171,7 @@ impl Tally {
         let recorded = second.latencies.record(latency_us);
         recorded.expect("it grows up to `TIME_US_MAX`");
         second.defaults += u64::from(outcome != Outcome::Prediction);
+        self.moment(intended).in_time += u32::from(in_time);
         self.measured.answered += 1;
         self.measured.in_time += u64::from(in_time);
         self.measured.latencies.saturating_record(latency_us);
@@ -191,6 +207,17 @@ impl Tally {
         }
         Some(&mut seconds[index])
     }
+
+    /// The moment that a request counts in; it was intended after the warm-up.
+    fn moment(&mut self, intended: Duration) -> &mut Moment {
+        let since = intended.saturating_sub(self.window.warm_up);
+        let index = (since.as_nanos() / MOMENT.as_nanos()) as usize;
+        let moments = &mut self.measured.moments;
+        if moments.len() <= index {
+            moments.resize(index + 1, Moment::default());
+        }
+        &mut moments[index]
+    }
 }
 
 impl Measured {
@@ -209,6 +236,7 @@ impl Measured {
             latencies: times(),
             lateness: times(),
             seconds: Vec::new(),
+            moments: Vec::new(),
             elapsed: Duration::ZERO,
             sent_in_all: 0,
             cpu: Duration::ZERO,
@@ -372,6 +400,18 @@ mod tests {
             close(longest[0], 5_000) && close(longest[1], 1_000_000),
             "{longest:?}"
         );
+    }
+
+    #[test]
+    fn a_request_belongs_to_the_moment_of_its_intended_send_time() {
+        let mut tally = tally();
+        exchange(&mut tally, 999 * MS, MS, Outcome::Prediction);
+        exchange(&mut tally, 1009 * MS, MS, Outcome::Prediction);
+        exchange(&mut tally, 1009 * MS, 21 * MS, Outcome::Prediction);
+        exchange(&mut tally, 1020 * MS, MS, Outcome::Default("shed".into()));
+        let moment = |offered, in_time| Moment { offered, in_time };
+        let expected = [moment(2, 1), moment(0, 0), moment(1, 0)];
+        assert_eq!(tally.so_far().moments, expected);
     }
 
     #[test]

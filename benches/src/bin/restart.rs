@@ -11,7 +11,6 @@ use clap::Parser;
 use skysail_benches::frontend::Frontend;
 use skysail_benches::process::skysail;
 use skysail_benches::result::{Bar, Results, Row};
-use skysail_load::Method;
 
 const BODY: &str = "{\"input\":[1,2]}";
 
@@ -64,9 +63,7 @@ async fn measure(binary: &Path, reps: usize) -> Result<(Vec<f64>, Vec<f64>)> {
         "sum",
     ]
     .map(str::to_owned);
-    let deployment = serde_json::json!({ "replicas": 1, "command": command });
-    let path = "/api/v1/models/deployed/versions/1/deployment";
-    frontend.manage(Method::PUT, path, &deployment).await?;
+    frontend.deploy("deployed", 1, &command).await?;
     let _container = frontend.container(binary, "sum", "hand")?;
     let (mut by_hand, mut deployed) = (Vec::new(), Vec::new());
     for _ in 0..reps {
