@@ -174,7 +174,7 @@ async fn ask_until(end: Instant, engine: Engine, tally: Arc<Mutex<Tally>>) -> Re
         if now >= end {
             return Ok(());
         }
-        let answer = engine.ask(&to, input, now, now + SLO).await?;
+        let answer = engine.ask(&to, input, now + SLO).await?;
         let is_prediction = matches!(answer, Answer::Prediction(_));
         tally
             .lock()
