@@ -7,12 +7,16 @@ test: ## Everything a change must pass, in every language of the project
 
 bench: ## All benches; figures are for this machine only
 	cargo build --locked --release
+	cargo build --locked --release -p skysail-benches --bins
 	cargo bench --locked -p skysail-benches
 	cargo run --locked --release -p skysail-benches --bin overhead
 	cargo run --locked --release -p skysail-benches --bin footprint
 	cargo run --locked --release -p skysail-benches --bin restart
 	cargo run --locked --release -p skysail-benches --bin ranges
 	cargo run --locked --release -p skysail-benches --bin rpc
+	cargo run --locked --release -p skysail-benches --bin idle
+	cargo run --locked --release -p skysail-benches --bin gain
+	cargo run --locked --release -p skysail-benches --bin scenarios
 
 FUZZ_SECONDS ?= 300
 

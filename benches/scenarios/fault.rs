@@ -205,6 +205,8 @@ pub(crate) struct Found {
     pub(crate) after: Goodput,
     /// Objectives from each fault until goodput was full again; NaN: not before the next one.
     pub(crate) recovery_slos: Vec<f64>,
+    /// Replicas that the front end started again.
+    pub(crate) restarted: usize,
     pub(crate) p99_ms: f64,
     pub(crate) defaults: ByName,
     pub(crate) sent: Sent,
@@ -229,7 +231,10 @@ pub(crate) async fn measure(tools: &Tools, plan: &Plan, fault: &Fault) -> Result
     played?;
     let mut sent = Sent::default();
     sent.add(&load, &measured);
-    let found = found(fault, &script.begun, measured, sent);
+    let found = Found {
+        restarted: stage.restarted().await?,
+        ..found(fault, &script.begun, measured, sent)
+    };
     eprintln!(
         "  in time: before {:.1} %, during {:.1} %, after {:.1} %",
         found.before.percent(),
@@ -300,6 +305,7 @@ fn found(fault: &Fault, begun: &[Duration], measured: Measured, sent: Sent) -> F
         during: sum(&|at| (at, at + during)),
         after: sum(&|at| (at + during, end(at))),
         recovery_slos: recovery_slos.collect(),
+        restarted: 0,
         p99_ms: p99_ms(&measured),
         defaults: measured.defaults,
         sent,

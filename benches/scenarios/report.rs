@@ -97,6 +97,7 @@ impl Report {
             rows.add(name, "in time during", "%", found.during.percent());
             rows.add(name, "in time after", "%", found.after.percent());
             rows.add(name, "client p99", "ms", found.p99_ms);
+            rows.add(name, "started again", "", found.restarted as f64);
             rows.add_all(name, "full again after", "SLOs", &found.recovery_slos);
             rows.add_defaults(name, &found.defaults);
         }

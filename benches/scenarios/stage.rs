@@ -225,6 +225,19 @@ impl Stage {
         Ok(measured.await?)
     }
 
+    /// Replicas that were started after the stage was; all are connected when it returns.
+    pub(crate) async fn restarted(&self) -> Result<usize> {
+        let now = self.frontend.wait_for_replicas(self.replicas.len()).await?;
+        let is_new = |pid: &&i32| {
+            let mut known = self
+                .replicas
+                .iter()
+                .map(|one| one.pid.as_raw_nonzero().get());
+            known.all(|known| known != **pid)
+        };
+        Ok(now.iter().filter(is_new).count())
+    }
+
     /// The most queries a second that a front end answers here, from a model that does nothing.
     pub(crate) async fn ceiling(tools: &Tools, time: Duration) -> Result<f64> {
         let shape = Shape {

@@ -131,6 +131,9 @@ fn print_faults(report: &Report) {
             each(&found.recovery_slos)
         );
         println!("  defaults: {}", causes(&found.defaults));
+        if found.restarted > 0 {
+            println!("  replicas that were started again: {}", found.restarted);
+        }
     }
 }
 

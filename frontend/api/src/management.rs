@@ -18,6 +18,7 @@
 mod body;
 mod clipper;
 mod errors;
+mod lanes;
 mod v1;
 mod views;
 

@@ -25,14 +25,18 @@
 //! | [`sized`] | policies of a mere size: fixed, and Clipper's AIMD |
 //! | [`hedge`] | how much may be asked twice |
 //! | [`contract`] | guaranteed rates of applications |
+//! | [`advice`] | what a version bears |
+//! | [`histogram`] | counts of values, for metrics |
 //! | [`time`] | times within a batcher |
 
 pub mod actions;
+pub mod advice;
 pub mod batcher;
 pub mod choice;
 pub mod contract;
 pub mod fleet;
 pub mod hedge;
+pub mod histogram;
 pub mod policy;
 pub mod profile;
 pub mod queries;
@@ -44,10 +48,12 @@ pub mod time;
 pub mod window;
 
 pub use actions::{Actions, Answered, Arrival, Cancel, Dispatch, Ended, Returned};
+pub use advice::{Capacity, capacity};
 pub use batcher::{Batcher, Options, ReplicaReport, Report};
 pub use fleet::BatchNumber;
-pub use policy::{Decision, Done, Learned, Limit, Plan, Policy, View};
+pub use histogram::Histogram;
+pub use policy::{Decision, Done, Learned, Limit, Plan, Policy, ShedBy, View};
 pub use queries::Key;
-pub use tally::{Explained, LateBy, Tally};
+pub use tally::{Explained, LateBy, Spread, Tally};
 pub use time::At;
 pub use window::{Window, WindowOptions};

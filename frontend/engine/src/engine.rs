@@ -21,11 +21,12 @@ use tokio::sync::mpsc;
 
 use crate::answer::{Answer, AskError, Prediction};
 use crate::ask::Ask;
-use crate::lane::{Lane, Standing, Work};
+use crate::lane::{Lane, Work};
 use crate::replicas::{Directory, ReplicaStatus};
 use crate::routes::{Destination, Resolved, Route, Routes};
 use crate::rpc::{Command, Rpc};
 use crate::shards::{Found, Shards};
+use crate::standing::Standing;
 use crate::ticket::{Answerer, Pending, Said, ticket};
 
 /// Commands that wait for the task that owns the containers' socket: at most one batch a
@@ -160,12 +161,15 @@ impl Engine {
         self.0.directory.list(Instant::now())
     }
 
-    /// How every version stands that is registered or has a replica.
+    /// How every version stands that is registered or has a replica, by model and version.
     #[must_use]
     pub fn standings(&self) -> Vec<Standing> {
-        let now = Instant::now();
+        let (now, routes) = (Instant::now(), self.0.routes.load());
         let lanes = self.0.lanes();
-        lanes.iter().map(|lane| lane.standing(now)).collect()
+        let standing = |lane: &Arc<Lane>| lane.standing(now, routes.objective(&lane.model));
+        let mut standings: Vec<_> = lanes.iter().map(standing).collect();
+        standings.sort_by(|a, b| (&a.model, &a.version).cmp(&(&b.model, &b.version)));
+        standings
     }
 
     /// The metrics of this data plane.
@@ -178,14 +182,15 @@ impl Engine {
     /// two readings.
     #[must_use]
     pub fn metrics_text(&self) -> String {
-        let now = Instant::now();
         for lane in self.0.lanes() {
-            let queued = lane.standing(now).report.queued;
-            lane.metrics.queue_queries.set(queued as i64);
             let agreed = lane.agreed();
             let held = agreed.and_then(|agreed| Some(agreed.log()?.rows_held()));
             lane.metrics.row_log_rows_held.set(held.unwrap_or(0) as i64);
         }
+        let standings = self.standings();
+        self.0
+            .metrics
+            .show_lanes(standings.iter().map(Standing::reading).collect());
         self.0.metrics.text()
     }
 

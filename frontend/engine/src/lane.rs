@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use skysail_core::batching::{
     Actions, Answered, Arrival, BatchNumber, Batcher, Cancel, Dispatch, Ended, Explained, Options,
-    Report, Returned, choice,
+    Returned, choice,
 };
 use skysail_core::registry::{Application, Batching, ModelVersion};
 use skysail_core::replica::{ReplicaId, ReplicaState, Terms};
@@ -23,6 +23,7 @@ use smallvec::SmallVec;
 
 use crate::answer::Failure;
 use crate::ask::Ask;
+use crate::standing::Standing;
 
 /// Tokio's timers go by milliseconds: so late may a wake-up be.
 const TIMER_LATENESS: Duration = Duration::from_millis(1);
@@ -77,19 +78,6 @@ pub(crate) struct Work {
     /// What the model said of the queries that it failed on.
     pub(crate) error: Option<Arc<str>>,
     given_back: Vec<Returned<Ask>>,
-}
-
-/// How a version stands, for people and metrics.
-#[derive(Debug)]
-pub struct Standing {
-    /// Its model.
-    pub model: Name,
-    /// Its name.
-    pub version: Name,
-    /// Queue, replicas, what was learned and what was done.
-    pub report: Report,
-    /// The last dispatches with the time since each, oldest first.
-    pub explained: Vec<(Duration, Explained)>,
 }
 
 /// One version of a model, registered or not.
@@ -168,8 +156,8 @@ impl Lane {
         self.lock().batcher.replica(now, id)
     }
 
-    /// How it stands.
-    pub(crate) fn standing(&self, now: Instant) -> Standing {
+    /// How it stands, where applications want their answers within `objective`.
+    pub(crate) fn standing(&self, now: Instant, objective: Option<Duration>) -> Standing {
         let state = self.lock();
         let batcher = &state.batcher;
         let age = |one: &Explained| now.saturating_duration_since(batcher.instant(one.at));
@@ -179,6 +167,11 @@ impl Lane {
             version: self.version.clone(),
             report: batcher.report(now),
             explained: explained.collect(),
+            batching: state
+                .registered
+                .as_ref()
+                .map(|version| version.batching.clone()),
+            objective,
         }
     }
 

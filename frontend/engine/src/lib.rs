@@ -15,6 +15,7 @@
 //! | `shards` | the prediction cache under locks |
 //! | `lane` | one version's batcher under a lock, with metrics |
 //! | `routes` | applications resolved to lanes whenever the registry changes |
+//! | [`Standing`] | how a version stands, for people and metrics |
 //! | `rpc` | the task that owns the containers' socket |
 //!
 //! The registry comes in as immutable snapshots ([`Engine::publish`]); replicas are read out
@@ -31,11 +32,12 @@ mod replicas;
 mod routes;
 mod rpc;
 mod shards;
+mod standing;
 mod ticket;
 
 pub use answer::{Answer, AskError, Failure, Output, Prediction};
 pub use cores::Cores;
 pub use engine::{Engine, Options};
-pub use lane::Standing;
 pub use replicas::ReplicaStatus;
-pub use routes::{Resolved, Route};
+pub use routes::{Counts, Resolved, Route};
+pub use standing::Standing;

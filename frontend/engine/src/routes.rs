@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use skysail_core::registry::{Application, Model, ModelVersion, Registry};
 use skysail_core::{Cause, Name};
@@ -21,6 +21,20 @@ pub struct Route {
     pub app: Arc<Application>,
     metrics: AppMetrics,
     pub(crate) target: Option<Target>,
+}
+
+/// An application's answers since it was registered.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    /// Predictions within the objective.
+    pub in_time: u64,
+    /// Predictions after it.
+    pub late: u64,
+    /// Defaults by cause.
+    pub defaults: Vec<(Cause, u64)>,
+    /// Times from the last byte of a query to its answer: upper edge in seconds and count of
+    /// each bucket; the last edge is infinite.
+    pub seconds: Vec<(f64, u64)>,
 }
 
 /// A linked model's versions.
@@ -116,6 +130,13 @@ impl Routes {
         self.0.keys()
     }
 
+    /// The least objective of the applications that are linked to a model.
+    pub(crate) fn objective(&self, model: &Name) -> Option<Duration> {
+        let apps = self.0.values().map(|route| &route.app);
+        let linked = apps.filter(|app| app.linked_models.contains(model));
+        linked.map(|app| app.slo()).min()
+    }
+
     pub(crate) fn get(&self, app: &str) -> Option<&Arc<Route>> {
         self.0.get(app)
     }
@@ -143,13 +164,26 @@ impl Route {
 
     /// Counts an answer, once it is final.
     pub fn record(&self, answered: Result<(), Cause>, arrival: Instant) {
-        self.metrics
-            .seconds
-            .observe(arrival.elapsed().as_secs_f64());
+        let elapsed = arrival.elapsed();
+        self.metrics.seconds.observe(elapsed);
         match answered {
-            Ok(()) => self.metrics.predictions.inc(),
+            Ok(()) if elapsed <= self.app.slo() => self.metrics.in_time.inc(),
+            Ok(()) => self.metrics.late.inc(),
             Err(cause) => self.metrics.defaults[cause as usize].inc(),
         };
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let metrics = &self.metrics;
+        let defaults = metrics.defaults.iter().map(|counter| counter.get());
+        Counts {
+            in_time: metrics.in_time.get(),
+            late: metrics.late.get(),
+            defaults: Cause::ALL.into_iter().zip(defaults).collect(),
+            seconds: metrics.seconds.buckets(),
+        }
     }
 
     /// The version that answers: the current one, or, until that has had a replica, the one

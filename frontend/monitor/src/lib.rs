@@ -5,7 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod lanes;
 pub mod logs;
 pub mod metrics;
+pub mod times;
 
 pub use metrics::{AppMetrics, Metrics, ModelMetrics};

@@ -9,6 +9,7 @@
 mod applications;
 mod client;
 mod deployments;
+mod explain;
 pub(crate) mod load;
 mod models;
 pub(crate) mod parse;

@@ -14,15 +14,19 @@
 //! | `PATCH /models/{m}/deployment` | scales: `{"replicas":3,"version":null}` |
 //! | `GET /models/{m}/logs?version=&replica=&lines=` | the ends of its replicas' logs |
 //! | `GET /replicas` · `GET /status` | what is connected · everything |
+//! | `GET /load` | counts of applications, versions and replicas, to take differences of |
+//! | `GET /explain/{m}?version=` | how a model's versions stand, and their last dispatches |
 //!
 //! Lists are arrays. Fields that are not known are refused. What was changed is answered as it is now.
 
 mod applications;
 mod deployments;
+mod load;
 mod logs;
 mod models;
 
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -68,6 +72,8 @@ pub(super) fn router() -> Router<Shared> {
         .route("/models/{model}/logs", get(logs::tails))
         .route("/replicas", get(replicas))
         .route("/status", get(status))
+        .route("/load", get(load::load))
+        .route("/explain/{model}", get(load::explain))
 }
 
 async fn replicas(State(frontend): State<Shared>) -> Response {
@@ -110,6 +116,25 @@ fn refusal(fault: JsonFault) -> Refusal {
         }
         JsonFault::Wrong { field: None, what } => Refusal::invalid(None, what),
     }
+}
+
+/// What is wrong with the parameters of a query, of which there are `known`. Names the
+/// parameter where axum's text does: `...: lines: invalid digit ...` or
+/// `...: unknown field `line`, ...`.
+fn query_refusal(fault: &QueryRejection, known: &[&str]) -> Refusal {
+    let text = fault.body_text();
+    let what = text
+        .rsplit_once("string: ")
+        .map_or(text.as_str(), |(_, what)| what);
+    let unknown = || what.split_once("unknown field `")?.1.split('`').next();
+    let mut known = known.iter().copied();
+    let field = known
+        .find(|name| what.starts_with(&format!("{name}:")))
+        .or_else(unknown);
+    Refusal::invalid(
+        field.map(str::to_owned),
+        format!("query parameters are wrong: {what}"),
+    )
 }
 
 /// What a command made.

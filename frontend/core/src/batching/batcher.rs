@@ -348,7 +348,7 @@ impl<Q> Batcher<Q> {
             }
             actions.answered.push(Answered { query, row });
         }
-        self.log.ended(flight.number, latency);
+        self.log.ended(flight.number, latency, flight.predicted);
         self.policy.completed(&Done {
             now,
             replica: place,

@@ -207,7 +207,7 @@ pub trait Policy: Send + std::fmt::Debug {
     }
 
     /// What it has learned, for people.
-    fn learned(&self) -> Option<Learned> {
+    fn learned(&self, _now: At) -> Option<Learned> {
         None
     }
 

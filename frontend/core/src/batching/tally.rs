@@ -1,11 +1,13 @@
 //! What a batcher has done, counted, and its last dispatches, explained.
 //!
 //! # Cost
-//! A few additions a query; an entry of a ring of fixed size a batch.
+//! A few additions a query; an entry of a ring of fixed size and three counts of histograms a
+//! batch.
 
 use std::collections::VecDeque;
 
 use super::fleet::BatchNumber;
+use super::histogram::{Histogram, RATIOS, SECONDS};
 use super::policy::{Limit, ShedBy};
 use super::time::At;
 use crate::replica::ReplicaId;
@@ -54,7 +56,9 @@ pub struct Tally {
     pub expired: u64,
     /// Batches sent.
     pub batches: u64,
-    /// Of them, those sent ahead.
+    /// Rows in them.
+    pub rows: u64,
+    /// Of the batches, those sent ahead.
     pub ahead: u64,
     /// Batches asked back.
     pub cancelled: u64,
@@ -77,7 +81,9 @@ pub struct Explained {
     pub replica: ReplicaId,
     /// Queries that waited.
     pub queued: usize,
-    /// Seconds that the first of them had left.
+    /// Seconds that the first of them had waited.
+    pub head_wait: f64,
+    /// Seconds that it had left.
     pub head_slack: f64,
     /// Queries given up for it.
     pub shed: u32,
@@ -97,33 +103,69 @@ pub struct Explained {
     pub actual: Option<f64>,
 }
 
-/// The last dispatches.
+/// How dispatches were spread since the batcher was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spread {
+    /// Seconds that the first query of each batch had waited.
+    pub wait: Histogram,
+    /// Seconds that it had left.
+    pub slack: Histogram,
+    /// Seconds that each answered batch took, over those predicted.
+    pub ratio: Histogram,
+}
+
+impl Default for Spread {
+    fn default() -> Self {
+        Spread {
+            wait: Histogram::new(SECONDS),
+            slack: Histogram::new(SECONDS),
+            ratio: Histogram::new(RATIOS),
+        }
+    }
+}
+
+/// The last dispatches, and how all of them were spread.
 #[derive(Debug)]
-pub(super) struct Log(VecDeque<Explained>);
+pub(super) struct Log {
+    last: VecDeque<Explained>,
+    spread: Spread,
+}
 
 impl Default for Log {
     fn default() -> Self {
-        Log(VecDeque::with_capacity(EXPLAINED_MAX))
+        Log {
+            last: VecDeque::with_capacity(EXPLAINED_MAX),
+            spread: Spread::default(),
+        }
     }
 }
 
 impl Log {
     pub(super) fn add(&mut self, dispatch: Explained) {
-        if self.0.len() == EXPLAINED_MAX {
-            self.0.pop_front();
+        self.spread.wait.add(dispatch.head_wait);
+        self.spread.slack.add(dispatch.head_slack);
+        if self.last.len() == EXPLAINED_MAX {
+            self.last.pop_front();
         }
-        self.0.push_back(dispatch);
+        self.last.push_back(dispatch);
     }
 
-    /// A batch took so many seconds.
-    pub(super) fn ended(&mut self, number: BatchNumber, seconds: f64) {
-        let Ok(index) = self.0.binary_search_by_key(&number, |one| one.number) else {
+    /// A batch took so many seconds, and `predicted` were expected; 0 if none were.
+    pub(super) fn ended(&mut self, number: BatchNumber, seconds: f64, predicted: f64) {
+        if predicted > 0.0 {
+            self.spread.ratio.add(seconds / predicted);
+        }
+        let Ok(index) = self.last.binary_search_by_key(&number, |one| one.number) else {
             return;
         };
-        self.0[index].actual = Some(seconds);
+        self.last[index].actual = Some(seconds);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Explained> {
-        self.0.iter()
+        self.last.iter()
+    }
+
+    pub(super) fn spread(&self) -> &Spread {
+        &self.spread
     }
 }

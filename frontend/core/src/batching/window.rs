@@ -87,6 +87,12 @@ impl ArrivalRate {
     fn most(&self) -> f64 {
         self.fast.max(self.slow)
     }
+
+    /// The same for people: it fades once nothing was decided for a while, as nothing came.
+    fn faded(&self, now: At) -> f64 {
+        let silent = (now.since(self.at) / SLOW_SECONDS - 1.0).max(0.0);
+        self.most() * (-silent).exp()
+    }
 }
 
 /// The policy, over a model of latency.
@@ -449,10 +455,10 @@ impl<M: LatencyModel> Policy for Window<M> {
         self.model.slowness(place)
     }
 
-    fn learned(&self) -> Option<Learned> {
+    fn learned(&self, now: At) -> Option<Learned> {
         let mut learned = self.model.learned()?;
         learned.patience = self.patience;
-        learned.rate = self.rate.most();
+        learned.rate = self.rate.faded(now);
         Some(learned)
     }
 }

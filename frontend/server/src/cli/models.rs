@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use skysail_load::Method;
 
 use super::client::{CliError, Client};
+use super::explain::Explain;
 use super::render::{Table, cell, items, time};
 use super::{Common, Outcome, Printed, parse, segment};
 
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     List(List),
     /// Show a model and its versions
     Show(Named),
+    /// Explain how a model stands and why its last batches were as they were
+    Explain(Explain),
     /// Make a version current: it answers once it has a replica
     #[command(after_help = "Example:\n  skysail model set-version digits-mlp 2")]
     SetVersion(SetVersion),
@@ -135,6 +138,7 @@ impl Command {
             Command::Add(add) => &add.common,
             Command::List(list) => &list.common,
             Command::Show(named) | Command::Rollback(named) => &named.common,
+            Command::Explain(explain) => &explain.common,
             Command::SetVersion(set) => &set.common,
             Command::Remove(remove) => &remove.common,
         }
@@ -159,6 +163,7 @@ impl Command {
                     text,
                 })
             }
+            Command::Explain(explain) => explain.run(client),
             Command::SetVersion(set) => set.run(client),
             Command::Rollback(named) => named.roll_back(client),
             Command::Remove(remove) => remove.run(client),

@@ -512,3 +512,29 @@ async fn status_shows_everything_at_once() {
     let replicas = bench.done("GET", "replicas", &Value::Null).await;
     assert_eq!(replicas.as_array().map(Vec::len), Some(3));
 }
+
+#[tokio::test]
+async fn explains_versions_and_counts_answers() {
+    let bench = Bench::new();
+    bench.done("POST", "models", &version("m", "1")).await;
+    bench.done("POST", "models", &version("m", "2")).await;
+    let all = bench.done("GET", "explain/m", &Value::Null).await;
+    let names: Vec<_> = all["versions"].as_array().expect("a list").iter().collect();
+    assert_eq!(names.len(), 2);
+    let one = bench.done("GET", "explain/m?version=2", &Value::Null).await;
+    let shown = &one["versions"][0];
+    assert_eq!(
+        (&shown["version"], &shown["policy"]),
+        (&json!("2"), &json!("adaptive"))
+    );
+    assert_eq!(
+        (&shown["dispatches"], &shown["queue"]["queries"]),
+        (&json!([]), &json!(0))
+    );
+    for path in ["explain/n", "explain/m?version=3"] {
+        let (status, kind, _) = bench.refused("GET", path, &Value::Null).await;
+        assert_eq!((status, kind), (404, "not_found".into()), "{path}");
+    }
+    let load = bench.done("GET", "load", &Value::Null).await;
+    assert_eq!(load["versions"].as_array().map(Vec::len), Some(2));
+}

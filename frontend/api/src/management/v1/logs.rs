@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use skysail_control::ControlError;
 use skysail_core::Name;
 
-use super::{Answer, Refusal, Shared, blocking, shown};
+use super::{Answer, Refusal, Shared, blocking, query_refusal, shown};
 use crate::frontend::Frontend;
 
 /// Bytes of all files that are read for one answer.
@@ -26,6 +26,8 @@ const TAIL_BYTES_MAX: u64 = 2 << 20;
 const LINES_MAX: usize = 10_000;
 /// Lines of one file unless the request says otherwise.
 const LINES_DEFAULT: usize = 100;
+/// Parameters of the query.
+const PARAMETERS: [&str; 3] = ["version", "replica", "lines"];
 /// Files of one version.
 const FILES_MAX: usize = 1_024;
 
@@ -65,30 +67,12 @@ pub(super) async fn tails(
     Path(model): Path<String>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Answer {
-    let Query(asked) = asked.map_err(|fault| query_refusal(&fault))?;
+    let Query(asked) = asked.map_err(|fault| query_refusal(&fault, &PARAMETERS))?;
     if asked.lines > LINES_MAX {
         let message = format!("lines is {}, at most {LINES_MAX} allowed", asked.lines);
         return Err(Refusal::invalid(Some("lines".to_owned()), message));
     }
     shown(&blocking(&frontend, move |frontend| read(frontend, &model, &asked)).await??)
-}
-
-/// Names the parameter where axum's text does: `...: lines: invalid digit ...` or
-/// `...: unknown field `line`, ...`.
-fn query_refusal(fault: &QueryRejection) -> Refusal {
-    let text = fault.body_text();
-    let what = text
-        .rsplit_once("string: ")
-        .map_or(text.as_str(), |(_, what)| what);
-    let unknown = || what.split_once("unknown field `")?.1.split('`').next();
-    let mut known = ["version", "replica", "lines"].into_iter();
-    let field = known
-        .find(|name| what.starts_with(&format!("{name}:")))
-        .or_else(unknown);
-    Refusal::invalid(
-        field.map(str::to_owned),
-        format!("query parameters are wrong: {what}"),
-    )
 }
 
 fn read(frontend: &Frontend, model: &str, asked: &Asked) -> Result<Tails, Refusal> {

@@ -82,7 +82,7 @@ impl<Q> Batcher<Q> {
         actions: &mut Actions<Q>,
     ) -> bool {
         let queued = self.queue.rows();
-        let slack = self.queue.head().map(|head| head.deadline.since(now));
+        let head = self.queue.head().copied();
         let mut flight = self.fleet.prepare(place, now);
         fill(&mut self.queue, &mut self.queries, &mut flight, plan);
         let (rows, number, ahead) = (flight.rows.len(), flight.number, flight.ahead);
@@ -99,6 +99,7 @@ impl<Q> Batcher<Q> {
         }
         self.hedges.earn(rows);
         self.tally.batches += 1;
+        self.tally.rows += rows as u64;
         self.tally.ahead += u64::from(ahead);
         let replica = self.fleet.at(place).expect("it was just given a batch").id;
         self.log.add(Explained {
@@ -106,7 +107,8 @@ impl<Q> Batcher<Q> {
             at: now,
             replica,
             queued,
-            head_slack: slack.unwrap_or(0.0),
+            head_wait: head.map_or(0.0, |head| now.since(head.arrival)),
+            head_slack: head.map_or(0.0, |head| head.deadline.since(now)),
             shed: given_up as u32,
             size: plan.size_max,
             limit: plan.limit,

@@ -1,7 +1,7 @@
 //! The state of a batcher, for people and metrics.
 
 use super::super::policy::Learned;
-use super::super::tally::Tally;
+use super::super::tally::{Spread, Tally};
 use super::{Batcher, Instant, ReplicaId};
 use crate::replica::ReplicaState;
 
@@ -18,6 +18,8 @@ pub struct Report {
     pub learned: Option<Learned>,
     /// Sums since the batcher was made.
     pub tally: Tally,
+    /// How its dispatches were spread.
+    pub spread: Spread,
 }
 
 /// A replica at a moment.
@@ -48,7 +50,7 @@ impl<Q> Batcher<Q> {
     #[must_use]
     pub fn report(&self, now: Instant) -> Report {
         let now = self.at(now);
-        let learned = self.policy.learned();
+        let learned = self.policy.learned(now);
         let slowness = learned.as_ref().map(|learned| learned.slowness.as_slice());
         let replica = |(place, one): (usize, &super::super::fleet::Replica)| {
             let age = one.flights.front().map(|first| now.since(first.started));
@@ -70,6 +72,7 @@ impl<Q> Batcher<Q> {
             head_age: self.queue.head().map(|head| now.since(head.arrival)),
             replicas: self.fleet.replicas().map(replica).collect(),
             tally: self.tally,
+            spread: self.log.spread().clone(),
             learned,
         }
     }

@@ -1,0 +1,120 @@
+//! How a version stands, for people and metrics.
+
+use std::time::Duration;
+
+use skysail_core::Name;
+use skysail_core::batching::{
+    Capacity, Explained, Histogram, LateBy, Learned, ReplicaReport, Report, ShedBy, capacity,
+};
+use skysail_core::registry::Batching;
+use skysail_core::replica::ReplicaState;
+use skysail_monitor::lanes::{HistogramReading, LaneReading, LearnedReading, ReplicaReading};
+
+/// A version at a moment.
+#[derive(Debug)]
+pub struct Standing {
+    /// Its model.
+    pub model: Name,
+    /// Its name.
+    pub version: Name,
+    /// Queue, replicas, what was learned and what was done.
+    pub report: Report,
+    /// The last dispatches with the time since each, oldest first.
+    pub explained: Vec<(Duration, Explained)>,
+    /// How its batches are sized; none if it is not registered.
+    pub batching: Option<Batching>,
+    /// The least objective of the applications that are linked to its model.
+    pub objective: Option<Duration>,
+}
+
+impl Standing {
+    /// What its replicas bear within the objective, once something was learned.
+    #[must_use]
+    pub fn capacity(&self) -> Option<Capacity> {
+        let learned = self.report.learned.as_ref()?;
+        let replicas = self.report.replicas.iter();
+        let serving = replicas.filter(|one| one.state != ReplicaState::Draining);
+        let slowness: Vec<_> = serving.clone().map(|one| one.slowness).collect();
+        let rows_max = serving.map(|one| one.rows_max).min()?;
+        let rows_max = self.size_max().map_or(rows_max, |size| rows_max.min(size));
+        capacity(learned, &slowness, rows_max, self.objective?.as_secs_f64())
+    }
+
+    /// The share of the capacity that the arrivals leave.
+    #[must_use]
+    pub fn headroom(&self) -> Option<f64> {
+        self.capacity()?
+            .headroom(self.report.learned.as_ref()?.rate)
+    }
+
+    /// Most rows of a batch, as the operator says.
+    fn size_max(&self) -> Option<usize> {
+        match &self.batching {
+            Some(Batching::Adaptive(adaptive)) => adaptive.size_max.map(|size| size as usize),
+            _ => None,
+        }
+    }
+
+    /// The same for metrics.
+    pub(crate) fn reading(&self) -> LaneReading {
+        let (report, tally) = (&self.report, &self.report.tally);
+        let (late, shed) = (
+            LateBy::ALL.iter().zip(tally.late),
+            ShedBy::ALL.iter().zip(tally.shed),
+        );
+        LaneReading {
+            model: self.model.to_string(),
+            version: self.version.to_string(),
+            arrived: tally.arrived,
+            in_time: tally.in_time,
+            late: late.map(|(by, count)| (by.name(), count)).collect(),
+            shed: shed.map(|(by, count)| (by.name(), count)).collect(),
+            expired: tally.expired,
+            hedged: tally.hedged,
+            hedges_won: tally.hedges_won,
+            rows: tally.rows,
+            rows_wasted: tally.rows_wasted,
+            batches: tally.batches,
+            ahead: tally.ahead,
+            cancelled: tally.cancelled,
+            queued: report.queued as u64,
+            head_age: report.head_age.unwrap_or(0.0),
+            learned: report.learned.as_ref().map(learned),
+            capacity: self.capacity().map(|bears| bears.rate),
+            headroom: self.headroom(),
+            wait: histogram(&report.spread.wait),
+            slack: histogram(&report.spread.slack),
+            ratio: histogram(&report.spread.ratio),
+            replicas: report.replicas.iter().map(replica).collect(),
+        }
+    }
+}
+
+fn learned(learned: &Learned) -> LearnedReading {
+    LearnedReading {
+        rate: learned.rate,
+        alpha: learned.alpha,
+        beta: learned.beta,
+        margin: learned.margin,
+        quantile: learned.quantile,
+        patience: learned.patience,
+    }
+}
+
+fn histogram(histogram: &Histogram) -> HistogramReading {
+    HistogramReading {
+        sum: histogram.sum(),
+        buckets: histogram.buckets().collect(),
+    }
+}
+
+fn replica(replica: &ReplicaReport) -> ReplicaReading {
+    ReplicaReading {
+        id: replica.id.0,
+        slowness: replica.slowness,
+        busy_seconds: replica.busy_seconds,
+        in_flight_age: replica.in_flight_age.unwrap_or(0.0),
+        stragglers: replica.stragglers,
+        transport: replica.transport,
+    }
+}
