@@ -15,6 +15,7 @@
 //! - A body is at most [`BODY_BYTES_MAX`] and comes within [`BODY_TIME_MAX`].
 //! - What an answer says was done is durable, and queries see it.
 
+mod advice;
 mod body;
 mod clipper;
 mod errors;

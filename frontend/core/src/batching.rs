@@ -22,10 +22,11 @@
 //! | [`choice`] | the policy that a version asks for |
 //! | [`window`] | window-EDF, the default |
 //! | [`profile`], [`residuals`] | latency as learned from batches, and its margin |
+//! | [`curve`] | latency by size |
 //! | [`sized`] | policies of a mere size: fixed, and Clipper's AIMD |
 //! | [`hedge`] | how much may be asked twice |
 //! | [`contract`] | guaranteed rates of applications |
-//! | [`advice`] | what a version bears |
+//! | [`advice`] | what a version bears, and what would make it bear more |
 //! | [`histogram`] | counts of values, for metrics |
 //! | [`time`] | times within a batcher |
 
@@ -34,6 +35,7 @@ pub mod advice;
 pub mod batcher;
 pub mod choice;
 pub mod contract;
+pub mod curve;
 pub mod fleet;
 pub mod hedge;
 pub mod histogram;
@@ -48,8 +50,9 @@ pub mod time;
 pub mod window;
 
 pub use actions::{Actions, Answered, Arrival, Cancel, Dispatch, Ended, Returned};
-pub use advice::{Capacity, capacity};
+pub use advice::{Advice, Capacity, Situation};
 pub use batcher::{Batcher, Options, ReplicaReport, Report};
+pub use curve::Curve;
 pub use fleet::BatchNumber;
 pub use histogram::Histogram;
 pub use policy::{Decision, Done, Learned, Limit, Plan, Policy, ShedBy, View};

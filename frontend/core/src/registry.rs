@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{InputType, Name};
+use crate::{Cost, InputType, Name};
 
 /// Shortest and longest latency objective, in microseconds.
 pub const SLO_MICROS: std::ops::RangeInclusive<u64> = 1_000..=600_000_000;
@@ -147,6 +147,15 @@ pub enum Batching {
 }
 
 impl Batching {
+    /// In what queries are measured.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        match self {
+            Batching::Adaptive(adaptive) => adaptive.cost,
+            _ => Cost::Rows,
+        }
+    }
+
     /// Adaptive with at most so many rows, if given.
     #[must_use]
     pub fn adaptive(size_max: Option<u32>) -> Batching {
@@ -183,18 +192,21 @@ pub struct Adaptive {
     /// Sizes that the model has compiled shapes for, ascending; any if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_sizes: Vec<u32>,
+    /// In what queries are measured; the profile's `beta` is that of one such unit.
+    #[serde(default, skip_serializing_if = "Cost::is_rows")]
+    pub cost: Cost,
     /// Known latency to start from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<SeedProfile>,
 }
 
-/// Latency of a batch of `b` rows: `alpha + beta b`.
+/// Latency of a batch of size `b`: `alpha + beta b`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SeedProfile {
     /// Microseconds of a batch, whatever its size.
     pub alpha_micros: f64,
-    /// Microseconds of each row.
+    /// Microseconds of each row, or other unit of [`Adaptive::cost`].
     pub beta_micros: f64,
 }
 

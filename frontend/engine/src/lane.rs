@@ -14,7 +14,7 @@ use skysail_core::batching::{
 };
 use skysail_core::registry::{Application, Batching, ModelVersion};
 use skysail_core::replica::{ReplicaId, ReplicaState, Terms};
-use skysail_core::{Cause, Input, Name};
+use skysail_core::{Cause, Cost, Input, Name};
 use skysail_monitor::ModelMetrics;
 use skysail_rpc::Schema;
 use skysail_rpc::channel::SharedLog;
@@ -98,6 +98,8 @@ struct State {
     actions: Actions<Ask>,
     agreed: Option<Agreed>,
     registered: Option<Arc<ModelVersion>>,
+    /// In what its queries are measured.
+    cost: Cost,
     replicas: usize,
     /// The earliest wake-up that is on its way.
     wake_at: Option<Instant>,
@@ -115,6 +117,7 @@ impl Lane {
             actions: Actions::default(),
             agreed: None,
             registered: None,
+            cost: Cost::default(),
             replicas: 0,
             wake_at: None,
             spare: Vec::new(),
@@ -217,6 +220,7 @@ impl Lane {
             Some(version) => {
                 let policy = choice::policy(&version.batching, TIMER_LATENESS);
                 state.batcher.set_policy(choice::options(version), policy);
+                state.cost = version.batching.cost();
             }
             None => state.batcher.drain(Cause::Draining, &mut state.actions),
         }
@@ -352,7 +356,7 @@ impl State {
         let arrival = Arrival {
             application: ask.application,
             deadline: ask.deadline,
-            cost: 1,
+            cost: self.cost.of(&ask.input, &ask.schema),
             bytes: ask.input.weight(),
         };
         let pushed = self.batcher.push(now, ask, arrival, &mut self.actions);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use skysail_core::Name;
 use skysail_core::batching::{
-    Capacity, Explained, Histogram, LateBy, Learned, ReplicaReport, Report, ShedBy, capacity,
+    Capacity, Explained, Histogram, LateBy, Learned, ReplicaReport, Report, ShedBy, Situation,
 };
 use skysail_core::registry::Batching;
 use skysail_core::replica::ReplicaState;
@@ -28,31 +28,41 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// What its replicas bear within the objective, once something was learned.
+    /// What advice goes by, under the objective or another one; nothing before the first batch,
+    /// or without a replica.
     #[must_use]
-    pub fn capacity(&self) -> Option<Capacity> {
+    pub fn situation(&self, objective: Duration) -> Option<Situation<'_>> {
         let learned = self.report.learned.as_ref()?;
         let replicas = self.report.replicas.iter();
         let serving = replicas.filter(|one| one.state != ReplicaState::Draining);
-        let slowness: Vec<_> = serving.clone().map(|one| one.slowness).collect();
-        let rows_max = serving.map(|one| one.rows_max).min()?;
-        let rows_max = self.size_max().map_or(rows_max, |size| rows_max.min(size));
-        capacity(learned, &slowness, rows_max, self.objective?.as_secs_f64())
+        let rows_max = serving.clone().map(|one| one.rows_max).min()?;
+        let (size_max, allowed_sizes) = match &self.batching {
+            Some(Batching::Adaptive(knobs)) => (knobs.size_max, knobs.allowed_sizes.as_slice()),
+            _ => (None, [].as_slice()),
+        };
+        let known = learned.curve.seconds(1.0) > 0.0;
+        known.then(|| Situation {
+            learned,
+            replicas: serving.map(|one| one.slowness).collect(),
+            rows_max,
+            size_max: size_max.map(|size| size as usize),
+            allowed_sizes: allowed_sizes.iter().map(|size| *size as usize).collect(),
+            cost_mean: self.report.cost_mean,
+            objective: objective.as_secs_f64(),
+        })
+    }
+
+    /// What its replicas bear within the objective, once something was learned.
+    #[must_use]
+    pub fn capacity(&self) -> Option<Capacity> {
+        Some(self.situation(self.objective?)?.capacity())
     }
 
     /// The share of the capacity that the arrivals leave.
     #[must_use]
     pub fn headroom(&self) -> Option<f64> {
-        self.capacity()?
-            .headroom(self.report.learned.as_ref()?.rate)
-    }
-
-    /// Most rows of a batch, as the operator says.
-    fn size_max(&self) -> Option<usize> {
-        match &self.batching {
-            Some(Batching::Adaptive(adaptive)) => adaptive.size_max.map(|size| size as usize),
-            _ => None,
-        }
+        let situation = self.situation(self.objective?)?;
+        situation.capacity().headroom(situation.arriving())
     }
 
     /// The same for metrics.

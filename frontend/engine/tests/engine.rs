@@ -6,8 +6,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use skysail_core::grants::Grant;
-use skysail_core::registry::{Application, Batching, Model, ModelVersion, Registry};
-use skysail_core::{Cause, Input, InputType, Name};
+use skysail_core::registry::{Adaptive, Application, Batching, Model, ModelVersion, Registry};
+use skysail_core::{Cause, Cost, Input, InputType, Name};
 use skysail_engine::{Answer, AskError, Engine, Options};
 use skysail_monitor::Metrics;
 use skysail_rpc::message::{Encoder, Hello, Message, Outcome, Reject, RejectReason, Reply};
@@ -577,6 +577,25 @@ async fn a_fixed_batch_goes_when_its_wait_is_over() {
 }
 
 /// A query that joined one that ran out of time is not lost with it.
+#[tokio::test]
+async fn queries_are_measured_as_their_version_says() {
+    let frontend = Frontend::start(0);
+    let mut measured = registry(&[("1", 2)], "1");
+    let model = Arc::make_mut(measured.models.get_mut("m").expect("registered"));
+    let version = Arc::make_mut(model.versions.get_mut("1").expect("registered"));
+    version.batching = Batching::Adaptive(Adaptive {
+        cost: Cost::Bytes,
+        ..Adaptive::default()
+    });
+    frontend.engine.publish(&measured);
+    let _container = frontend.container("1").await;
+    assert_eq!(prediction(&frontend.ask(3.0).await), 6.0);
+    let standing = &frontend.engine.standings()[0];
+    assert_eq!(standing.report.cost_mean, 4.0, "an f32 is four bytes");
+    let situation = standing.situation(PATIENCE).expect("a batch was seen");
+    assert!(situation.capacity().rate > 0.0);
+}
+
 #[tokio::test]
 async fn whoever_joined_a_query_that_expired_asks_again() {
     let frontend = Frontend::start(1 << 20);

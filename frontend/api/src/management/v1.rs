@@ -5,6 +5,7 @@
 //! | `GET /applications` · `POST` | lists · registers an application |
 //! | `GET /applications/{name}` · `DELETE` | shows · removes it |
 //! | `PUT /applications/{name}/links` · `DELETE` | adds · removes `{"models":["m"]}` |
+//! | `GET /applications/{name}/advice` | what its models bear, and what would make them bear more |
 //! | `GET /models` · `POST` | lists · registers a version, which becomes current |
 //! | `GET /models/{m}` · `DELETE` | shows · removes it with all versions |
 //! | `DELETE /models/{m}/versions/{v}` | removes a version |
@@ -56,6 +57,7 @@ pub(super) fn router() -> Router<Shared> {
             "/applications/{name}/links",
             put(applications::link).delete(applications::unlink),
         )
+        .route("/applications/{name}/advice", get(load::advice))
         .route("/models", get(models::list).post(models::add))
         .route("/models/{model}", get(models::show).delete(models::remove))
         .route("/models/{model}/current", put(models::set_version))

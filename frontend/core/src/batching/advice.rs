@@ -1,17 +1,40 @@
-//! What a version bears, from what was learned of it.
+//! Advice: what a model bears within an objective, and what would make it bear more.
 //!
-//! A query that comes just after a batch has begun waits for the next replica to end its own,
-//! about a batch divided by the replicas, and then for a batch of its own. The largest size
-//! for which both together, with the margin, fit the objective gives the capacity.
+//! Under full load a query waits until the next of `R` replicas is free, a batch's time over
+//! `R`, and then for its own batch. So a batch may have `b` rows if
+//! `margin m(b) (1 + 1/R) <= objective`, and replicas that are never idle answer
+//! `sum of b / m(b)` queries a second, less what the mean is above the typical latency.
+//! Everything else is that figure for a situation that is not there: a replica more, a looser
+//! objective, larger batches.
+//!
+//! Where queries are measured in something else than rows, all are taken to be of mean size.
+//!
+//! # Cost
+//! Some thousand floating-point operations for each replica; nobody asks often.
 
 use super::policy::Learned;
 
-/// The load that a version bears.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Share of the capacity up to which a rate is borne safely: bursts need the rest.
+pub const SAFE_SHARE: f64 = 0.9;
+/// A gain below this share is none.
+const GAIN_MIN: f64 = 0.1;
+/// Objectives to ask for, as multiples of the present one.
+const LOOSER: [f64; 2] = [1.5, 2.0];
+/// Most replicas that are advised.
+const REPLICAS_MAX: usize = 1_000;
+/// Longest objective that is advised, in seconds.
+const OBJECTIVE_MAX: f64 = 600.0;
+/// Rows of a batch that is as good as endless.
+const ENDLESS_ROWS: usize = 1 << 40;
+/// Largest relative error of an objective that is advised.
+const OBJECTIVE_ERROR: f64 = 1e-3;
+
+/// What a model bears.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Capacity {
     /// Queries a second; 0 if not even batches of one are in time.
     pub rate: f64,
-    /// Rows of the batches at that rate; 0 if not even batches of one are in time.
+    /// Rows of a batch on a typical replica; 0 if not even batches of one are in time.
     pub rows: usize,
 }
 
@@ -24,129 +47,275 @@ impl Capacity {
     }
 }
 
-/// What replicas of these slownesses bear together, with batches of at most `rows_max`, if each
-/// query has `objective_seconds`. None without replicas, or before the first batch.
-#[must_use]
-pub fn capacity(
-    learned: &Learned,
-    replicas: &[f64],
-    rows_max: usize,
-    objective_seconds: f64,
-) -> Option<Capacity> {
-    let usual = mean(replicas)?;
-    // `alpha` and `beta` are those of an average replica: divided by it they are the shape's.
-    let average = mean(&learned.slowness).unwrap_or(1.0);
-    let (alpha, beta) = (learned.alpha / average, learned.beta / average);
-    if alpha + beta <= 0.0 {
-        return None;
-    }
-    let staggered = 1.0 + 1.0 / replicas.len() as f64;
-    let seconds = objective_seconds / (learned.margin * staggered * usual);
-    // Negative where nothing fits, infinite where rows cost nothing; the cast saturates.
-    let rows = (((seconds - alpha) / beta).floor() as usize).min(rows_max);
-    let shape = alpha + beta * rows as f64;
-    let rate = replicas
-        .iter()
-        .map(|slowness| rows as f64 / (slowness * shape));
-    Some(Capacity {
-        rate: rate.sum(),
-        rows,
-    })
+/// What advice is given on.
+#[derive(Clone, Debug)]
+pub struct Situation<'a> {
+    /// How long batches take.
+    pub learned: &'a Learned,
+    /// Slowness of each replica.
+    pub replicas: Vec<f64>,
+    /// Most rows of a batch, as the containers say.
+    pub rows_max: usize,
+    /// Most rows of a batch, as the operator says.
+    pub size_max: Option<usize>,
+    /// Sizes that the model has compiled shapes for, ascending; empty: any.
+    pub allowed_sizes: Vec<usize>,
+    /// Mean size of a query.
+    pub cost_mean: f64,
+    /// Seconds from arrival to deadline.
+    pub objective: f64,
 }
 
-fn mean(values: &[f64]) -> Option<f64> {
-    let sum: f64 = values.iter().sum();
-    (!values.is_empty()).then(|| sum / values.len() as f64)
+/// What keeps the capacity from being larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// Larger batches would be late.
+    Objective,
+    /// The containers take no larger batches.
+    Container,
+    /// The operator allows no larger batches.
+    Operator,
+    /// The next compiled shape is too large.
+    AllowedSizes,
+    /// Larger batches would hardly bear more.
+    Replicas,
+}
+
+impl Binding {
+    /// The name in the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Binding::Objective => "slo",
+            Binding::Container => "container_rows_max",
+            Binding::Operator => "size_max",
+            Binding::AllowedSizes => "allowed_sizes",
+            Binding::Replicas => "replicas",
+        }
+    }
+}
+
+/// Seconds of a batch on a typical replica.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latency {
+    /// The median.
+    pub typical: f64,
+    /// With the margin.
+    pub cautious: f64,
+}
+
+/// What an operator may want to know of a situation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Advice {
+    /// What is borne.
+    pub capacity: Capacity,
+    /// What limits it.
+    pub binding: Binding,
+    /// With one replica more.
+    pub replica_more: Capacity,
+    /// With one replica less.
+    pub replica_less: Capacity,
+    /// Under looser objectives, in seconds.
+    pub looser: [(f64, Capacity); 2],
+    /// With batches of up to twice as many rows.
+    pub larger: (usize, Capacity),
+    /// The least objective under which the arrivals are borne safely, in seconds.
+    pub objective_needed: Option<f64>,
+    /// The fewest replicas that bear the arrivals safely.
+    pub replicas_needed: Option<usize>,
+    /// Of a query alone: what it takes under low load.
+    pub alone: Latency,
+    /// Of the batches of [`Advice::capacity`]; none if nothing is borne.
+    pub batch: Option<Latency>,
+    /// Whether batches of that size are far beyond what was seen.
+    pub extrapolated: bool,
+}
+
+impl<'a> Situation<'a> {
+    /// What is borne.
+    #[must_use]
+    pub fn capacity(&self) -> Capacity {
+        let rate: f64 = self.replicas.iter().map(|one| self.rate_of(*one)).sum();
+        let rows = self.rows_on(self.typical_slowness());
+        Capacity {
+            rate,
+            // Where only a faster replica bears anything, it is one row.
+            rows: rows.max(usize::from(rate > 0.0)),
+        }
+    }
+
+    /// Queries that arrive a second.
+    #[must_use]
+    pub fn arriving(&self) -> f64 {
+        self.learned.rate / self.cost_mean
+    }
+
+    /// The same with so many replicas; what is not there is taken to be typical.
+    #[must_use]
+    pub fn with_replicas(&self, count: usize) -> Situation<'a> {
+        let mut replicas = self.replicas.clone();
+        if count < replicas.len() {
+            replicas.clear();
+        }
+        replicas.resize(count, self.typical_slowness());
+        Situation {
+            replicas,
+            ..self.clone()
+        }
+    }
+
+    /// The same under another objective.
+    #[must_use]
+    pub fn with_objective(&self, objective: f64) -> Situation<'a> {
+        Situation {
+            objective,
+            ..self.clone()
+        }
+    }
+
+    /// The same with batches of any size up to so many rows.
+    fn with_rows_max(&self, rows_max: usize) -> Situation<'a> {
+        Situation {
+            rows_max,
+            size_max: None,
+            allowed_sizes: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// Advice, where `arriving` queries a second arrive.
+    #[must_use]
+    pub fn advice(&self, arriving: f64) -> Advice {
+        let capacity = self.capacity();
+        let count = self.replicas.len();
+        let looser = LOOSER.map(|times| times * self.objective);
+        let larger = self.rows_limit().saturating_mul(2);
+        Advice {
+            capacity,
+            binding: self.binding(capacity),
+            replica_more: self.with_replicas(count + 1).capacity(),
+            replica_less: self.with_replicas(count.saturating_sub(1)).capacity(),
+            looser: looser.map(|objective| (objective, self.with_objective(objective).capacity())),
+            larger: (larger, self.with_rows_max(larger).capacity()),
+            objective_needed: self.objective_needed(arriving),
+            replicas_needed: self.replicas_needed(arriving),
+            alone: self.latency(1),
+            batch: (capacity.rows > 0).then(|| self.latency(capacity.rows)),
+            extrapolated: capacity.rows as f64 * self.cost_mean
+                > (2.0 * self.learned.seen).max(1.0),
+        }
+    }
+
+    /// Queries a second of one replica that is never idle.
+    fn rate_of(&self, slowness: f64) -> f64 {
+        match self.rows_on(slowness) {
+            0 => 0.0,
+            rows => rows as f64 / self.mean_seconds(slowness, rows),
+        }
+    }
+
+    /// Rows of the largest batch on a replica; 0 if none is in time.
+    fn rows_on(&self, slowness: f64) -> usize {
+        let share = self.learned.margin * (1.0 + 1.0 / self.replicas.len() as f64);
+        let typical = self.objective / share / slowness;
+        let within = self.learned.curve.size_within(typical) / self.cost_mean;
+        // The cast saturates; rows that cost nothing have no bound of their own.
+        let rows = ((within + 1e-9) as usize).min(self.rows_limit());
+        if self.allowed_sizes.is_empty() {
+            return rows;
+        }
+        let mut allowed = self.allowed_sizes.iter().rev();
+        allowed.find(|size| **size <= rows).copied().unwrap_or(0)
+    }
+
+    /// Most rows of a batch, as containers and operator say.
+    #[must_use]
+    pub fn rows_limit(&self) -> usize {
+        self.size_max.unwrap_or(usize::MAX).min(self.rows_max)
+    }
+
+    fn seconds(&self, slowness: f64, rows: usize) -> f64 {
+        slowness * self.learned.curve.seconds(rows as f64 * self.cost_mean)
+    }
+
+    /// What a replica is busy for, on average.
+    fn mean_seconds(&self, slowness: f64, rows: usize) -> f64 {
+        self.learned.mean_ratio * self.seconds(slowness, rows)
+    }
+
+    fn latency(&self, rows: usize) -> Latency {
+        let typical = self.seconds(self.typical_slowness(), rows);
+        Latency {
+            typical,
+            cautious: self.learned.margin * typical,
+        }
+    }
+
+    /// The median: one slow host is not what a new replica will be like.
+    fn typical_slowness(&self) -> f64 {
+        let mut sorted = self.replicas.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(1.0)
+    }
+
+    fn binding(&self, now: Capacity) -> Binding {
+        if now.rate == 0.0 {
+            return Binding::Objective;
+        }
+        if !is_gain(now.rate, self.rate_of_endless_batches()) {
+            return Binding::Replicas;
+        }
+        let any_size = self.with_rows_max(self.rows_limit()).capacity();
+        let by_shapes = is_gain(now.rate, any_size.rate);
+        let by_limit = now.rows == self.rows_limit();
+        let by_operator = self.size_max.is_some_and(|size| size <= self.rows_max);
+        match (by_shapes, by_limit, by_operator) {
+            (true, ..) => Binding::AllowedSizes,
+            (_, true, true) => Binding::Operator,
+            (_, true, false) => Binding::Container,
+            _ => Binding::Objective,
+        }
+    }
+
+    /// What the replicas would bear if batches had no bound.
+    fn rate_of_endless_batches(&self) -> f64 {
+        let rows = ENDLESS_ROWS;
+        let rates = self.replicas.iter();
+        rates
+            .map(|one| rows as f64 / self.seconds(*one, rows))
+            .sum()
+    }
+
+    fn bears_safely(&self, arriving: f64) -> bool {
+        let safe = SAFE_SHARE * self.capacity().rate;
+        safe > 0.0 && arriving <= safe
+    }
+
+    fn replicas_needed(&self, arriving: f64) -> Option<usize> {
+        (1..=REPLICAS_MAX).find(|count| self.with_replicas(*count).bears_safely(arriving))
+    }
+
+    fn objective_needed(&self, arriving: f64) -> Option<f64> {
+        let bears = |objective: f64| self.with_objective(objective).bears_safely(arriving);
+        let (mut low, mut high) = (0.0, OBJECTIVE_MAX);
+        if !bears(high) {
+            return None;
+        }
+        while high - low > OBJECTIVE_ERROR * high {
+            let middle = (low + high) / 2.0;
+            if bears(middle) {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        Some(high)
+    }
+}
+
+fn is_gain(before: f64, after: f64) -> bool {
+    after >= (1.0 + GAIN_MIN) * before
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// 5 + b ms on replicas of these slownesses.
-    fn learned(slowness: &[f64], margin: f64) -> Learned {
-        let average = mean(slowness).unwrap_or(1.0);
-        Learned {
-            alpha: 0.005 * average,
-            beta: 0.001 * average,
-            margin,
-            quantile: 0.9,
-            patience: 0.0,
-            seen: 64.0,
-            rate: 0.0,
-            slowness: slowness.to_vec(),
-            residuals: Vec::new(),
-        }
-    }
-
-    fn close(found: Option<Capacity>, rate: f64, rows: usize) {
-        let found = found.expect("something is known");
-        assert!((found.rate - rate).abs() < 1e-6 * rate, "{found:?}");
-        assert_eq!(found.rows, rows);
-    }
-
-    #[test]
-    fn the_largest_batch_that_fits_twice_is_what_one_replica_bears() {
-        // 2 (5 + 5) ms = 20 ms.
-        let known = learned(&[1.0], 1.0);
-        close(capacity(&known, &[1.0], 64, 0.020_000_1), 5.0 / 0.010, 5);
-        close(capacity(&known, &[1.0], 4, 0.020_000_1), 4.0 / 0.009, 4);
-        close(capacity(&known, &[1.0], 64, 10.0), 64.0 / 0.069, 64);
-    }
-
-    #[test]
-    fn replicas_add_up_and_shorten_the_wait() {
-        // 1.25 (5 + 11) ms = 20 ms.
-        let known = learned(&[1.0; 4], 1.0);
-        let four = capacity(&known, &[1.0; 4], 64, 0.020_000_1);
-        close(four, 4.0 * 11.0 / 0.016, 11);
-    }
-
-    #[test]
-    fn a_margin_makes_batches_smaller_but_not_slower() {
-        let known = learned(&[1.0], 1.25);
-        close(capacity(&known, &[1.0], 64, 0.020_000_1), 3.0 / 0.008, 3);
-    }
-
-    #[test]
-    fn slowness_counts_once_and_relative_to_the_shape() {
-        let half = capacity(&learned(&[2.0], 1.0), &[2.0], 4, 1.0);
-        close(half, 4.0 / 0.018, 4);
-        let mixed = capacity(&learned(&[1.0, 2.0], 1.0), &[1.0, 2.0], 4, 1.0);
-        close(mixed, 4.0 / 0.009 + 4.0 / 0.018, 4);
-        // A place whose replica left still counts in the average that was learned.
-        let left = capacity(&learned(&[1.0, 3.0], 1.0), &[1.0], 4, 1.0);
-        close(left, 4.0 / 0.009, 4);
-    }
-
-    #[test]
-    fn rows_that_cost_nothing_are_limited_by_the_container_alone() {
-        let mut known = learned(&[1.0], 1.0);
-        known.beta = 0.0;
-        close(capacity(&known, &[1.0], 64, 0.020), 64.0 / 0.005, 64);
-    }
-
-    #[test]
-    fn an_objective_below_a_batch_bears_nothing_and_ignorance_is_said() {
-        let known = learned(&[1.0], 1.0);
-        for objective in [0.001, 0.011] {
-            let none = capacity(&known, &[1.0], 64, objective).expect("it is known");
-            assert_eq!((none.rate, none.rows), (0.0, 0));
-            assert_eq!(none.headroom(10.0), None);
-        }
-        assert_eq!(capacity(&known, &[], 64, 1.0), None);
-        let mut nothing = known;
-        (nothing.alpha, nothing.beta) = (0.0, 0.0);
-        assert_eq!(capacity(&nothing, &[1.0], 64, 1.0), None);
-    }
-
-    #[test]
-    fn headroom_is_the_share_that_is_left() {
-        let bears = Capacity {
-            rate: 200.0,
-            rows: 4,
-        };
-        assert_eq!(bears.headroom(50.0), Some(0.75));
-        assert_eq!(bears.headroom(300.0), Some(-0.5));
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 //! A policy is asked when a replica is idle, or about to be, and a query waits. It may send, wait or shed; after
 //! shedding it is asked again. It learns from every batch that was answered.
 
+use super::curve::Curve;
 use super::fleet::Fleet;
 use super::queue::Queue;
 use super::time::At;
@@ -171,8 +172,12 @@ pub struct Learned {
     pub alpha: f64,
     /// Seconds of each unit of size.
     pub beta: f64,
+    /// Seconds by size, for a replica of slowness 1.
+    pub curve: Curve,
     /// Factor between a typical latency and the one that is planned with.
     pub margin: f64,
+    /// Mean latency over the typical one, stragglers aside.
+    pub mean_ratio: f64,
     /// The share of batches that the margin covers.
     pub quantile: f64,
     /// How much waiting for company is allowed: 0 to 1.

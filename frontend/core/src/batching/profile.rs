@@ -1,6 +1,7 @@
 //! How long batches take, learned from batches.
 //!
-//! The latency of a batch of size `b` on replica `r` is predicted as `s_r (alpha + beta b)`.
+//! The latency of a batch of size `b` on replica `r` is predicted as `s_r m(b)`, where the shape
+//! `m` is `alpha + beta b` with bends where batches ask for them ([`Curve`]).
 //! Speed follows fast (a host slows down, a neighbour wakes up); shape follows slowly and only
 //! at sizes that were observed, at knots two per octave, so that sizes out of use do not drift.
 //! The margin is a quantile of the last residuals; the quantile is steered until the share of
@@ -15,6 +16,7 @@
 //! Predictions: O(1). Learning: about 300 floating-point operations a batch. No allocation but
 //! for new replicas.
 
+use super::curve::{Curve, Point};
 use super::policy::{Done, Learned};
 use super::residuals::Residuals;
 
@@ -31,11 +33,15 @@ const STRAGGLERS_MAX: u32 = 4;
 /// Logarithm of a residual that says that the speed has changed.
 const SURPRISE: f64 = 0.35;
 /// Weight of the newest batch in a replica's speed: usually, and after three surprises.
-const SPEED_GAIN: (f64, f64) = (0.08, 0.5);
+const SPEED_GAIN: (f64, f64) = (0.04, 0.5);
 const SPEED: (f64, f64) = (1e-4, 1e6);
+/// A latency counts at least as that.
+const SECONDS_MIN: f64 = 1e-9;
+/// Batches after which the mean of the speeds is made 1 again.
+const NORMALISE_EVERY: u64 = 64;
 /// The margin's quantile at first, and its range.
 const QUANTILE_START: f64 = 0.92;
-const QUANTILE: (f64, f64) = (0.5, 0.995);
+const QUANTILE: (f64, f64) = (0.5, 0.98);
 const QUANTILE_GAIN: f64 = 0.05;
 /// Quantile of the residuals after which a batch is unusual.
 const TAIL: f64 = 0.995;
@@ -72,19 +78,16 @@ pub trait LatencyModel: Send + std::fmt::Debug {
     fn replica_joined(&mut self, _replica: usize) {}
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Knot {
-    size: f64,
-    seconds: f64,
-    count: f64,
-}
-
-impl Knot {
+impl Point {
+    /// Means of logarithms, as speeds are: means of another kind would drift apart from them.
     fn learn(&mut self, size: f64, seconds: f64) {
+        if self.count == 0.0 {
+            self.seconds = seconds;
+        }
         self.count += 1.0;
         let gain = (1.0 / self.count).max(KNOT_GAIN);
         self.size += gain * (size - self.size);
-        self.seconds += gain * (seconds - self.seconds);
+        self.seconds *= (seconds.max(SECONDS_MIN) / self.seconds.max(SECONDS_MIN)).powf(gain);
     }
 }
 
@@ -117,9 +120,8 @@ impl Speed {
 /// The latency of one model version.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    knots: [Knot; KNOTS],
-    alpha: f64,
-    beta: f64,
+    knots: [Point; KNOTS],
+    curve: Curve,
     speeds: Vec<Speed>,
     residuals: Residuals,
     margin: f64,
@@ -137,9 +139,8 @@ impl Profile {
     pub fn new(late_budget: f64) -> Self {
         let residuals = Residuals::default();
         Profile {
-            knots: [Knot::default(); KNOTS],
-            alpha: 0.0,
-            beta: 0.0,
+            knots: [Point::default(); KNOTS],
+            curve: Curve::default(),
             speeds: Vec::new(),
             margin: residuals.quantile(QUANTILE_START),
             tail: residuals.quantile(TAIL),
@@ -182,10 +183,6 @@ impl Profile {
         &self.residuals
     }
 
-    fn shape(&self, size: f64) -> f64 {
-        self.alpha + self.beta * size
-    }
-
     fn factor(&self, replica: usize) -> f64 {
         self.speeds.get(replica).map_or(1.0, |speed| speed.factor)
     }
@@ -206,11 +203,33 @@ impl Profile {
         self.refit();
     }
 
-    /// Least squares of relative errors over the knots.
     fn refit(&mut self) {
+        let fit = self.least_squares();
+        let known = self.knots.iter().filter(|knot| knot.count > 0.0);
+        self.curve.fit(fit, known.copied());
+    }
+
+    /// Moves what all speeds have in common into the shape; no prediction changes.
+    fn normalise(&mut self) {
+        let common = self.speed_mean();
+        self.speeds.iter_mut().for_each(|one| one.factor /= common);
+        self.knots
+            .iter_mut()
+            .for_each(|knot| knot.seconds *= common);
+        self.refit();
+    }
+
+    /// Geometric mean of the speeds; 1 without replicas.
+    fn speed_mean(&self) -> f64 {
+        let logarithms = self.speeds.iter().map(|speed| speed.factor.ln());
+        (logarithms.sum::<f64>() / self.speeds.len().max(1) as f64).exp()
+    }
+
+    /// Least squares of relative errors over the knots: alpha and beta.
+    fn least_squares(&self) -> (f64, f64) {
         let (mut w0, mut w1, mut w2, mut y0, mut y1) = (0.0, 0.0, 0.0, 0.0, 0.0);
         for knot in self.knots.iter().filter(|knot| knot.count > 0.0) {
-            let seconds = knot.seconds.max(1e-9);
+            let seconds = knot.seconds.max(SECONDS_MIN);
             let weight = knot.count.min(KNOT_WEIGHT_MAX) / (seconds * seconds);
             w0 += weight;
             w1 += weight * knot.size;
@@ -219,7 +238,7 @@ impl Profile {
             y1 += weight * seconds * knot.size;
         }
         let determinant = w0 * w2 - w1 * w1;
-        (self.alpha, self.beta) = if determinant > 1e-6 * w0 * w2 {
+        if determinant > 1e-6 * w0 * w2 {
             let alpha = (y0 * w2 - y1 * w1) / determinant;
             let beta = (y1 * w0 - y0 * w1) / determinant;
             match (alpha < 0.0, beta < 0.0) {
@@ -231,7 +250,7 @@ impl Profile {
             // One size only: half of it may be the batch's, half the rows'.
             let (seconds, size) = (y0 / w0, w1 / w0);
             (seconds / 2.0, seconds / 2.0 / size)
-        };
+        }
     }
 
     /// A straggler is no knowledge, unless it is the rule.
@@ -260,7 +279,7 @@ impl Profile {
 
 impl LatencyModel for Profile {
     fn typical(&self, replica: usize, size: f64) -> f64 {
-        self.factor(replica) * self.shape(size)
+        self.factor(replica) * self.curve.seconds(size)
     }
 
     fn cautious(&self, replica: usize, size: f64) -> f64 {
@@ -268,13 +287,8 @@ impl LatencyModel for Profile {
     }
 
     fn size_within(&self, replica: usize, seconds: f64) -> f64 {
-        let left = seconds / (self.margin * self.factor(replica)) - self.alpha;
-        if left <= 0.0 {
-            0.0
-        } else {
-            // Infinite where rows cost nothing.
-            left / self.beta
-        }
+        let typical = seconds / (self.margin * self.factor(replica));
+        self.curve.size_within(typical)
     }
 
     fn size_cap(&self) -> f64 {
@@ -284,7 +298,7 @@ impl LatencyModel for Profile {
     fn affine(&self) -> (f64, f64) {
         let sum: f64 = self.speeds.iter().map(|speed| speed.factor).sum();
         let mean = sum / self.speeds.len().max(1) as f64;
-        (mean * self.alpha, mean * self.beta)
+        (mean * self.curve.alpha, mean * self.curve.beta)
     }
 
     fn unusual(&self, replica: usize, size: f64) -> f64 {
@@ -309,6 +323,9 @@ impl LatencyModel for Profile {
             return;
         }
         self.learn_latency(done.replica, done.size, done.latency);
+        if self.batches.is_multiple_of(NORMALISE_EVERY) {
+            self.normalise();
+        }
         if done.bound {
             self.steer(late_share);
         }
@@ -320,7 +337,9 @@ impl LatencyModel for Profile {
         Some(Learned {
             alpha,
             beta,
+            curve: self.curve.clone(),
             margin: self.margin,
+            mean_ratio: self.residuals.mean(),
             quantile: self.quantile,
             patience: 0.0,
             seen: self.seen,
@@ -331,10 +350,8 @@ impl LatencyModel for Profile {
     }
 
     fn replica_joined(&mut self, replica: usize) {
-        let known = self.speeds.iter().map(|speed| speed.factor.ln());
-        let mean = known.sum::<f64>() / self.speeds.len().max(1) as f64;
         let speed = Speed {
-            factor: mean.exp(),
+            factor: self.speed_mean(),
             surprises: 0,
             stragglers: 0,
         };

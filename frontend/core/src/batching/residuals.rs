@@ -68,6 +68,13 @@ impl Residuals {
         1.0
     }
 
+    /// Their mean.
+    #[must_use]
+    pub fn mean(&self) -> f64 {
+        let centre = |edge: f64| edge * (-WIDTH / 2.0).exp();
+        self.shares().map(|(edge, share)| centre(edge) * share).sum()
+    }
+
     /// The share of entries in each bucket with its upper edge, for display.
     pub fn shares(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         let edge = |bucket: usize| (LOWEST + WIDTH * (bucket + 1) as f64).exp();
@@ -98,6 +105,7 @@ mod tests {
         let (half, most) = (residuals.quantile(0.5), residuals.quantile(0.95));
         assert!((1.45..1.55).contains(&half), "{half}");
         assert!((1.9..2.0).contains(&most), "{most}");
+        assert!((1.45..1.55).contains(&residuals.mean()));
         let sum: f64 = residuals.shares().map(|(_, share)| share).sum();
         assert!((sum - 1.0).abs() < 1e-6);
     }

@@ -224,7 +224,8 @@ impl<M: LatencyModel> Window<M> {
             .min(self.model.size_cap().max(least))
             .max(least);
         let slack = head.deadline.since(view.start);
-        let within = self.model.size_within(view.replica, slack).floor();
+        // Rounded, not cut off: the margin is steered by what comes of it.
+        let within = self.model.size_within(view.replica, slack).round();
         Sizes {
             batch: within.clamp(least, limit),
             limit,

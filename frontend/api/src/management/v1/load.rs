@@ -4,7 +4,9 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};
 use skysail_control::ControlError;
+use skysail_engine::Standing;
 
+use super::super::advice::TuneView;
 use super::super::lanes::{AnswersView, ExplainedView, LaneView};
 use super::{Answer, Shared, query_refusal, shown};
 
@@ -64,4 +66,19 @@ pub(super) async fn explain(
         versions: standings.iter().map(ExplainedView::of).collect(),
         model,
     })
+}
+
+/// What the models of an application bear within its objective, and what would make them bear
+/// more.
+pub(super) async fn advice(State(frontend): State<Shared>, Path(name): Path<String>) -> Answer {
+    let registry = frontend.control.registry();
+    let Some(application) = registry.applications.get(name.as_str()) else {
+        return Err(ControlError::ApplicationMissing { name }.into());
+    };
+    let is_current = |one: &Standing| {
+        let model = registry.models.get(one.model.as_str());
+        model.is_some_and(|model| model.current.as_ref() == Some(&one.version))
+    };
+    let standings = frontend.engine.standings();
+    shown(&TuneView::of(application, &standings, is_current))
 }

@@ -12,6 +12,8 @@ pub struct Report {
     pub queued: usize,
     /// Seconds since the first of them came.
     pub head_age: Option<f64>,
+    /// Mean size of the queries that came; 1 before the first.
+    pub cost_mean: f64,
     /// By place.
     pub replicas: Vec<ReplicaReport>,
     /// What the policy has learned, if it learns.
@@ -70,6 +72,10 @@ impl<Q> Batcher<Q> {
         Report {
             queued: self.queue.rows(),
             head_age: self.queue.head().map(|head| now.since(head.arrival)),
+            cost_mean: match self.tally.arrived {
+                0 => 1.0,
+                arrived => self.arrived_size as f64 / arrived as f64,
+            },
             replicas: self.fleet.replicas().map(replica).collect(),
             tally: self.tally,
             spread: self.log.spread().clone(),

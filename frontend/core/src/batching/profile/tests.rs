@@ -115,3 +115,25 @@ fn quiet_minutes_keep_the_slope() {
     }
     assert!(near(profile.typical(0, 64.0), 7.4e-3, 0.1));
 }
+
+/// The mean of such latencies is twice their median. Speed and shape once followed one each, and
+/// drifted apart for ever.
+#[test]
+fn spikes_do_not_part_the_speed_from_the_shape() {
+    let mut profile = profile(1);
+    let mut rng = 1_u64;
+    for _ in 0..50_000 {
+        rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let share = (rng >> 33) as f64 / f64::from(1_u32 << 31);
+        let latency = if share < 0.3 { 7e-4 } else { 2e-4 };
+        profile.learn(&done(0, 1, latency));
+    }
+    assert!(
+        near(profile.slowness(0), 1.0, 0.5),
+        "{}",
+        profile.slowness(0)
+    );
+    assert!((2e-4..4e-4).contains(&profile.typical(0, 1.0)));
+    let learned = profile.learned().expect("it learns");
+    assert!((2e-4..4e-4).contains(&(learned.alpha + learned.beta)));
+}
