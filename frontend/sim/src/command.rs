@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use crate::grid::{Configuration, Extent, Kind, run_grid};
+use crate::grid::{Configuration, Extent, run_grid};
+use crate::kind::Kind;
 use crate::{plot, report};
 
 /// What to simulate, and how to show it.
