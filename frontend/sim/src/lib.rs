@@ -13,7 +13,8 @@
 //! | [`oracle`], [`fluid`] | what cannot be beaten |
 //! | [`kind`] | all of them by name |
 //! | [`grid`] | all configurations, all batchers |
-//! | [`report`], [`plot`] | tables, JSON and SVG |
+//! | [`study`] | two applications, drift, noise, ablations, routing, other shapes |
+//! | [`report`], [`table`], [`plot`] | tables, JSON and SVG |
 //! | [`command`] | the command line of `batchsim` |
 //!
 //! Nothing here reads a clock but for one instant that times are counted from; the same seed
@@ -35,6 +36,8 @@ pub mod report;
 pub mod rivals;
 pub mod routing;
 pub mod run;
+pub mod study;
+pub mod table;
 pub mod traffic;
 pub mod truth;
 pub mod variant;
