@@ -78,7 +78,11 @@ fn compare(context: &Context<'_>, setting: &Setting, load: Load) -> Vec<(String,
             Some(share) => format!("{}, {share} C for 20 ms", kind.name()),
             None => kind.name().to_owned(),
         };
-        (policy, both(&outcome, capacity * length / 3.0))
+        let mut figures = both(&outcome, capacity * length / 3.0);
+        if let Some(share) = guaranteed {
+            figures.insert("kept", kept(&outcome, share * capacity * length / 3.0));
+        }
+        (policy, figures)
     });
     entrants.collect()
 }
@@ -111,6 +115,14 @@ fn both(outcome: &Outcome, third: f64) -> Figures {
     figures
 }
 
+/// Of the queries that a guarantee covers in the middle third, so many of a hundred as were
+/// answered in time of the application's own, whether covered or not.
+fn kept(outcome: &Outcome, guaranteed: f64) -> f64 {
+    let middle = &outcome.applications[0][1];
+    let covered = guaranteed.min(middle.arrived as f64);
+    100.0 * (middle.good as f64 / covered.max(1.0)).min(1.0)
+}
+
 fn goodput(samples: &[Sample]) -> Table {
     let mut columns = Vec::new();
     for load in LOADS {
@@ -134,6 +146,7 @@ fn within(samples: &[Sample]) -> Table {
             ("middle_100", "100 %"),
             ("rate_20", "20 in C"),
             ("rate_100", "100 in C"),
+            ("kept", "kept %"),
         ] {
             let title = format!("{} {title}", load.name());
             columns.push(Column::of_case(&load.name(), figure).titled(title));

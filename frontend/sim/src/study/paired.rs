@@ -1,5 +1,6 @@
 //! A batcher against the others, run by run: means hide where it loses.
 
+use crate::grid::FLUID;
 use crate::table::{Row, Sample, Table, policies};
 
 /// A run is lost if it is worse by more than so many points.
@@ -70,7 +71,8 @@ pub fn losses(samples: &[Sample], own: &str, but: &[&str]) -> Table {
 }
 
 fn others<'a>(samples: &'a [Sample], own: &'a str) -> impl Iterator<Item = &'a str> {
-    policies(samples).into_iter().filter(move |one| *one != own)
+    let all = policies(samples).into_iter();
+    all.filter(move |one| *one != own && *one != FLUID)
 }
 
 /// Runs of both batchers on the same arrivals, in the order of `own`'s.

@@ -62,10 +62,9 @@ pub(super) fn run(context: &mut Context<'_>) -> (Vec<Sample>, Vec<Table>) {
     for setting in settings(&MODELS, &REPLICAS) {
         for load in LOADS {
             index += 1;
-            let case = format!("{} {}", setting.shape.name, load.name());
             let place = Place {
                 setting,
-                case: &case,
+                case: &load.name(),
                 load,
                 index,
             };
@@ -127,8 +126,7 @@ fn by_model(samples: &[Sample], figure: &'static str, title: &str) -> Table {
         });
     }
     for model in MODELS {
-        let of_model = |one: &&Sample| one.case.split(' ').next() == Some(model.name);
-        let own: Vec<_> = samples.iter().filter(of_model).cloned().collect();
+        let own = of_model(samples, &model);
         let column = [Column::of_all(model.name, figure)];
         let part = Table::of(title, &own, &column);
         if part.columns.is_empty() {
@@ -163,10 +161,15 @@ fn shares_of_oracle(goodput: &Table) -> Table {
 }
 
 fn by_load(samples: &[Sample], model: &Shape) -> Table {
-    let columns = LOADS.map(|load| {
-        let case = format!("{} {}", model.name, load.name());
-        Column::of_case(&case, "good").titled(load.name())
-    });
+    let columns = LOADS.map(|load| Column::of_case(&load.name(), "good"));
     let title = format!("{}: goodput % by load", model.name);
-    Table::of(&title, samples, &columns)
+    Table::of(&title, &of_model(samples, model), &columns)
+}
+
+fn of_model(samples: &[Sample], model: &Shape) -> Vec<Sample> {
+    let prefix = format!("{} ", model.name);
+    let own = samples
+        .iter()
+        .filter(|one| one.setting.starts_with(&prefix));
+    own.cloned().collect()
 }
