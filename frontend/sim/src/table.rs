@@ -57,6 +57,8 @@ pub struct Column {
     pub title: String,
     /// Samples of which case; all if none.
     pub case: Option<String>,
+    /// Samples of which setting; all if none.
+    pub setting: Option<String>,
     /// Which figure.
     pub figure: &'static str,
     /// Mean or least.
@@ -79,6 +81,7 @@ impl Column {
         Column {
             title: title.to_owned(),
             case: None,
+            setting: None,
             figure,
             show: Show::Mean,
         }
@@ -88,6 +91,13 @@ impl Column {
     #[must_use]
     pub fn titled(self, title: String) -> Self {
         Column { title, ..self }
+    }
+
+    /// Of one setting only.
+    #[must_use]
+    pub fn in_setting(self, setting: &str) -> Self {
+        let setting = Some(setting.to_owned());
+        Column { setting, ..self }
     }
 
     /// The least rather than the mean.
@@ -103,7 +113,9 @@ impl Column {
     fn value(&self, samples: &[Sample], policy: &str) -> Option<f64> {
         let of = |sample: &&Sample| {
             let of_case = self.case.as_ref().is_none_or(|case| *case == sample.case);
-            of_case && sample.policy == policy
+            let setting = self.setting.as_ref();
+            let in_setting = setting.is_none_or(|setting| *setting == sample.setting);
+            of_case && in_setting && sample.policy == policy
         };
         let samples = samples.iter().filter(of);
         let values = samples.filter_map(|sample| sample.figures.get(self.figure));

@@ -58,6 +58,7 @@ pub(super) fn run(context: &mut Context<'_>) -> (Vec<Sample>, Vec<Table>) {
         }
     }
     let mut tables = vec![goodput(&samples), within(&samples)];
+    tables.extend(STEPS.map(|load| by_setting(&samples, load)));
     tables.extend(comparison(&samples));
     (samples, tables)
 }
@@ -155,4 +156,17 @@ fn within(samples: &[Sample]) -> Table {
     let title =
         "inside the step: goodput % of each, and answered in time in shares of the capacity";
     Table::of(title, samples, &columns)
+}
+
+/// The tight application by setting: means hide where a guarantee does nothing.
+fn by_setting(samples: &[Sample], load: Load) -> Table {
+    let mut settings: Vec<&str> = samples.iter().map(|one| one.setting.as_str()).collect();
+    settings.dedup();
+    let column = |setting: &&str| {
+        let column = Column::of_case(&load.name(), "middle_20").in_setting(setting);
+        column.titled((*setting).to_owned())
+    };
+    let columns: Vec<_> = settings.iter().map(column).collect();
+    let title = format!("inside {}: goodput % of the 20 ms application", load.name());
+    Table::of(&title, samples, &columns)
 }

@@ -14,11 +14,12 @@ const REPLICAS: usize = 8;
 const LOADS: [Load; 2] = [Load::Poisson(0.7), Load::Step(1.5)];
 const SIGMAS: [f64; 3] = [0.02, 0.1, 0.3];
 const STRAGGLERS: [f64; 3] = [0.0, 0.01, 0.03];
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
     Kind::Triton,
     Kind::Clockwork,
     Kind::Symphony,
     Kind::Variant(Variant::NoHedge),
+    Kind::Variant(Variant::Margin90),
     Kind::Window,
     Kind::Oracle,
 ];
