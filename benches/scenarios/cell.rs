@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use skysail_sim::truth::Shape;
+use skysail_sim::truth::{Form, Shape};
 
 use crate::{fault, neighbour};
 
@@ -21,18 +21,21 @@ pub(crate) const GPU: Shape = Shape {
     name: "gpu",
     alpha: 5e-3,
     beta: 1e-3,
+    form: Form::Affine,
     rows_max: 64,
 };
 pub(crate) const MID: Shape = Shape {
     name: "mid",
     alpha: 1e-3,
     beta: 1e-3,
+    form: Form::Affine,
     rows_max: 32,
 };
 pub(crate) const WIDE: Shape = Shape {
     name: "wide",
     alpha: 4e-3,
     beta: 0.2e-3,
+    form: Form::Affine,
     rows_max: 64,
 };
 

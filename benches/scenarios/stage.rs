@@ -14,7 +14,7 @@ use skysail_load::{
     ClosedLoop, InputKind, Mark, Measured, OpenLoop, Progress, RandomInputs, Request, Timing,
     Window,
 };
-use skysail_sim::truth::{SIGMA, STRAGGLER, STRAGGLER_EVERY, Shape};
+use skysail_sim::truth::{Form, SIGMA, STRAGGLER, STRAGGLER_EVERY, Shape};
 
 use crate::cell::Cell;
 
@@ -244,6 +244,7 @@ impl Stage {
             name: "no-op",
             alpha: 0.0,
             beta: 0.0,
+            form: Form::Affine,
             rows_max: 1024,
         };
         let cell = Cell {

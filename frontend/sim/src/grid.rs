@@ -1,97 +1,18 @@
 //! All configurations and all batchers.
 
 use serde::Serialize;
-use skysail_core::batching::sized::Sized;
-use skysail_core::batching::{Policy, Window, WindowOptions};
-use skysail_core::sizing::Sizing;
 
 use crate::fluid;
+use crate::kind::Kind;
 use crate::load::{LOADS, Load};
-use crate::oracle::{Oracle, TARGETS};
-use crate::rivals::{Clockwork, Eager, Symphony};
-use crate::run::{Outcome, Setting, run};
-use crate::truth::{Noise, SHAPES, Shape};
+use crate::run::Setting;
+use crate::traffic::Traffic;
+use crate::truth::{SHAPES, Shape};
 
 /// Objectives of the grid, in seconds.
 pub const OBJECTIVES: [f64; 2] = [0.020, 0.100];
 /// Replicas of the grid.
 pub const REPLICAS: [usize; 2] = [1, 8];
-
-/// A batcher.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// What waits, at once.
-    Eager,
-    /// The same with a tuned size and queue timeout.
-    Triton,
-    /// AIMD on the latency of batches.
-    Clipper,
-    /// Predictable powers of two.
-    Clockwork,
-    /// Deferred batches.
-    Symphony,
-    /// Window-EDF.
-    Window,
-    /// Clairvoyant.
-    Oracle,
-}
-
-impl Kind {
-    /// All, as in the tables.
-    pub const ALL: [Kind; 7] = [
-        Kind::Eager,
-        Kind::Triton,
-        Kind::Clipper,
-        Kind::Clockwork,
-        Kind::Symphony,
-        Kind::Window,
-        Kind::Oracle,
-    ];
-
-    /// The name in tables.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Eager => "eager",
-            Kind::Triton => "triton (tuned)",
-            Kind::Clipper => "clipper (aimd)",
-            Kind::Clockwork => "clockwork-like",
-            Kind::Symphony => "symphony-like",
-            Kind::Window => "skysail",
-            Kind::Oracle => "oracle",
-        }
-    }
-
-    fn policy(self, setting: &Setting) -> Box<dyn Policy> {
-        let shape = setting.shape;
-        match self {
-            Kind::Eager => Box::new(Eager::untuned(&shape)),
-            Kind::Triton => Box::new(Eager::tuned(&shape, setting.objective)),
-            Kind::Clipper => Box::new(Sized::new(Sizing::Aimd { size_max: None })),
-            Kind::Clockwork => Box::new(Clockwork::new(&shape)),
-            Kind::Symphony => Box::new(Symphony::new(shape)),
-            Kind::Window => Box::new(Window::new(WindowOptions::default())),
-            Kind::Oracle => oracle(setting, TARGETS[0]),
-        }
-    }
-
-    /// Runs it.
-    #[must_use]
-    pub fn run(self, setting: &Setting, arrivals: &[u64], length: f64, parts: usize) -> Outcome {
-        let once = |policy| run(setting, policy, arrivals, length, parts);
-        if self != Kind::Oracle {
-            return once(self.policy(setting));
-        }
-        let tried = TARGETS.map(|target| once(oracle(setting, target)));
-        let best = tried.into_iter().max_by_key(|outcome| outcome.all.good);
-        best.expect("there are targets")
-    }
-}
-
-fn oracle(setting: &Setting, target: (f64, f64)) -> Box<dyn Policy> {
-    let Setting { shape, noise, .. } = *setting;
-    Box::new(Oracle::new(shape, noise, setting.objective, target))
-}
 
 /// A cell of the grid.
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +56,22 @@ pub struct Extent {
     pub seeds: u64,
     /// The first seed.
     pub seed: u64,
+}
+
+impl Extent {
+    /// Seconds of a run at this capacity.
+    #[must_use]
+    pub fn length(&self, capacity: f64) -> f64 {
+        let longer = (self.queries / capacity).min(5.0 * self.seconds);
+        longer.max(self.seconds)
+    }
+
+    /// The seeds of a cell. Cells differ in their arrivals, so that one rare spike does not
+    /// decide them all.
+    pub fn seeds(&self, cell: u64) -> impl Iterator<Item = u64> + use<> {
+        let seeds = self.seed..self.seed + self.seeds;
+        seeds.map(move |seed| seed.wrapping_mul(1000).wrapping_add(cell))
+    }
 }
 
 /// What a batcher did in a cell.
@@ -186,9 +123,7 @@ pub fn run_grid(
             continue;
         }
         progress(&configuration);
-        for seed in extent.seed..extent.seed + extent.seeds {
-            // Cells differ in their arrivals, so that one rare spike does not decide them all.
-            let seed = seed.wrapping_mul(1000).wrapping_add(index);
+        for seed in extent.seeds(index) {
             run_cell(kinds, extent, &configuration, seed, &mut cells);
         }
     }
@@ -208,16 +143,11 @@ fn run_cell(
         replicas,
         load,
     } = *configuration;
-    let setting = Setting {
-        shape,
-        objective,
-        replicas,
-        noise: Noise { seed },
-    };
+    let setting = Setting::new(shape, objective, replicas, seed);
     let capacity = setting.capacity();
-    let longer = (extent.queries / capacity).min(5.0 * extent.seconds);
-    let length = longer.max(extent.seconds);
+    let length = extent.length(capacity);
     let arrivals = load.arrivals(capacity, length, seed);
+    let traffic = Traffic::of_one(&arrivals, objective, length);
     let empty = |policy: &'static str| Cell {
         policy,
         profile: shape.name,
@@ -235,7 +165,7 @@ fn run_cell(
         middle: 0.0,
     };
     for kind in kinds {
-        let outcome = kind.run(&setting, &arrivals, length, 3);
+        let outcome = kind.run(&setting, &traffic, 3);
         cells.push(Cell {
             good: outcome.all.goodput(),
             late: outcome.all.late_share(),
@@ -243,7 +173,7 @@ fn run_cell(
             mean_ms: outcome.all.mean() * 1e3,
             p99_ms: outcome.all.p99() * 1e3,
             batch: outcome.batch_mean(),
-            middle: outcome.parts[1].good as f64 / (capacity * length / 3.0),
+            middle: outcome.good_in(1) as f64 / (capacity * length / 3.0),
             ..empty(kind.name())
         });
     }
@@ -277,7 +207,10 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_figures() {
-        let [one, other] = [0, 1].map(|_| crate::report::json(&small(&[Kind::Window]), &[]));
+        let [one, other] = [0, 1].map(|_| {
+            let cells = small(&[Kind::Window]);
+            serde_json::to_string(&cells).expect("figures are plain")
+        });
         assert_eq!(one, other);
     }
 

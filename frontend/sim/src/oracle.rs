@@ -49,7 +49,8 @@ impl LatencyModel for Truth {
 
     fn size_within(&self, replica: usize, seconds: f64) -> f64 {
         let left = (seconds - 1e-8) / self.factor(replica) - self.shape.alpha;
-        (left / self.shape.beta).max(0.0)
+        let computed = (left / self.shape.beta).max(0.0);
+        self.shape.form.rows_within(computed)
     }
 
     fn size_cap(&self) -> f64 {

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use crate::grid::Kind;
+use crate::kind::Kind;
 use crate::load::Load;
-use crate::run::{Counts, Setting};
-use crate::truth::{Noise, SHAPES};
+use crate::outcome::Counts;
+use crate::run::Setting;
+use crate::traffic::Traffic;
+use crate::truth::SHAPES;
 
 const PARTS: usize = 90;
 const LENGTH: f64 = 9.0;
@@ -38,14 +40,10 @@ struct Scale {
 /// The plot of a step to three times the capacity: mlp, 20 ms, 8 replicas.
 #[must_use]
 pub fn step(seed: u64) -> String {
-    let setting = Setting {
-        shape: SHAPES[1],
-        objective: 0.020,
-        replicas: 8,
-        noise: Noise { seed },
-    };
+    let setting = Setting::new(SHAPES[1], 0.020, 8, seed);
     let capacity = setting.capacity();
     let arrivals = Load::Step(3.0).arrivals(capacity, LENGTH, seed);
+    let traffic = Traffic::of_one(&arrivals, setting.objective, LENGTH);
     let scale = Scale {
         capacity: capacity * LENGTH / PARTS as f64,
         objective: setting.objective,
@@ -78,9 +76,9 @@ pub fn step(seed: u64) -> String {
     );
     panels.iter().for_each(|panel| axes(&mut svg, panel));
     for (index, (kind, colour)) in KINDS.iter().enumerate() {
-        let outcome = kind.run(&setting, &arrivals, LENGTH, PARTS);
+        let outcome = kind.run(&setting, &traffic, PARTS);
         for panel in &panels {
-            let points = points(panel, &scale, &outcome.parts);
+            let points = points(panel, &scale, &outcome.applications[0]);
             let _ = writeln!(
                 svg,
                 "<polyline fill='none' stroke='{colour}' stroke-width='1.5' points='{points}'/>"

@@ -221,13 +221,27 @@ pub fn bar_lines(bars: &[Bar]) -> String {
     text
 }
 
+/// All of it as text.
+#[must_use]
+pub fn text(cells: &[Cell]) -> String {
+    let tables = [
+        goodput_table(cells),
+        detail_table(cells),
+        configuration_table(cells),
+        bar_lines(&bars(cells)),
+    ];
+    tables.join("\n")
+}
+
+/// What the JSON is.
+pub const SCHEMA: &str = "skysail-batchsim/1";
+
 /// Cells and bars as JSON.
 #[must_use]
-pub fn json(cells: &[Cell], bars: &[Bar]) -> String {
-    let value = serde_json::json!({
-        "schema": "skysail-batchsim/1",
+pub fn json(cells: &[Cell]) -> serde_json::Value {
+    serde_json::json!({
+        "schema": SCHEMA,
         "cells": cells,
-        "bars": bars,
-    });
-    value.to_string()
+        "bars": bars(cells),
+    })
 }

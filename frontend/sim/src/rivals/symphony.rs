@@ -12,6 +12,9 @@ use crate::truth::Shape;
 /// Factor on the true profile for noise, chosen for its best goodput.
 const MARGIN: f64 = 1.15;
 
+/// Seconds by which rounded times may be off.
+const ROUNDING: f64 = 1e-8;
+
 /// The policy; it knows the true profile.
 #[derive(Debug)]
 pub struct Symphony {
@@ -37,7 +40,8 @@ impl Policy for Symphony {
         let waiting = view.queue.rows();
         let most = waiting.min(self.shape.rows_max);
         let by_head = self.shape.rows_within(slack / MARGIN).min(most);
-        let late = self.seconds(1) > slack;
+        // At the frontrun time of a batch whose rows are free, up to rounding.
+        let late = self.seconds(1) > slack + ROUNDING;
         let largest = if late || by_head < most {
             window(view, 1..=most, |rows| self.seconds(rows)).unwrap_or(1)
         } else {
