@@ -5,7 +5,7 @@ use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};
 use skysail_control::ControlError;
 
-use super::super::lanes::{AnswersView, ExplainedView, LaneView};
+use super::super::lanes::{AnswersView, ExplainedView, Known, LaneView};
 use super::{Answer, Shared, query_refusal, shown};
 
 #[derive(Deserialize)]
@@ -34,12 +34,16 @@ pub(super) async fn load(State(frontend): State<Shared>) -> Answer {
     let registry = frontend.control.registry();
     let applications = registry.applications.values();
     let standings = frontend.engine.standings();
+    let known = Known::of(&frontend);
     shown(&Load {
         pid: frontend.about.pid,
         applications: applications
             .filter_map(|one| AnswersView::of(one, &frontend.engine))
             .collect(),
-        versions: standings.iter().map(LaneView::of).collect(),
+        versions: standings
+            .iter()
+            .map(|one| LaneView::of(one, &known))
+            .collect(),
     })
 }
 
@@ -60,8 +64,12 @@ pub(super) async fn explain(
             return Err(ControlError::VersionMissing { model, version }.into());
         }
     }
+    let known = Known::of(&frontend);
     shown(&Explained {
-        versions: standings.iter().map(ExplainedView::of).collect(),
+        versions: standings
+            .iter()
+            .map(|one| ExplainedView::of(one, &known))
+            .collect(),
         model,
     })
 }
