@@ -16,6 +16,7 @@ pub(crate) mod parse;
 mod predict;
 mod render;
 mod status;
+pub(crate) mod top;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

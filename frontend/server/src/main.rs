@@ -37,7 +37,8 @@ Examples:
   skysail app add digits --input floats --slo 20ms --default -1
   skysail deploy --model mlp --version 1 --input floats -- ./my-container
   skysail app link digits mlp
-  skysail status";
+  skysail status
+  skysail top";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -47,6 +48,8 @@ enum Command {
     Serve(serve::Args),
     #[command(flatten)]
     Client(cli::ClientCommand),
+    /// Show live what applications answer in time, and how versions and replicas do
+    Top(cli::top::Top),
     /// Send load to an application or a URL, open-loop, and measure its latency
     Load(Box<cli::load::Load>),
     /// Make the keys by which containers beyond this machine are known
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args, started),
         Command::Serve(args) => serve::run(&args),
         Command::Client(command) => command.run(),
+        Command::Top(top) => top.run(),
         Command::Load(load) => load.run(),
         Command::ExampleContainer(args) => Ok(example::run(args)),
         Command::Keys(command) => command.run(),

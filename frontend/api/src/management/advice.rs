@@ -11,6 +11,8 @@ use skysail_core::batching::{Capacity, Situation};
 use skysail_core::registry::Application;
 use skysail_engine::Standing;
 
+use super::lanes::Known;
+
 /// Advice on the models of an application.
 #[derive(Debug, Serialize)]
 pub(super) struct TuneView {
@@ -104,18 +106,18 @@ impl TuneView {
     pub(super) fn of(
         application: &Application,
         standings: &[Standing],
-        is_current: impl Fn(&Standing) -> bool,
+        known: &Known,
     ) -> TuneView {
         let objective = application.slo();
         let versions = standings.iter().filter(|one| {
             let linked = application.linked_models.contains(&one.model);
-            linked && (!one.report.replicas.is_empty() || is_current(one))
+            linked && (!one.report.replicas.is_empty() || known.is_current(one))
         });
         TuneView {
             application: application.name.clone(),
             objective_seconds: objective.as_secs_f64(),
             versions: versions
-                .map(|one| VersionView::of(one, is_current(one), objective))
+                .map(|one| VersionView::of(one, known.is_current(one), objective))
                 .collect(),
         }
     }

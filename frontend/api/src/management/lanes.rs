@@ -4,13 +4,22 @@
 //! since the version, the replica or the application came, so that a reader takes differences.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use skysail_core::Name;
 use skysail_core::batching::{Explained, LateBy, Learned, ReplicaReport, ShedBy, Tally};
-use skysail_core::registry::{Application, Batching};
-use skysail_engine::{Counts, Engine, Standing};
+use skysail_core::registry::{Application, Batching, Registry};
+use skysail_engine::{Counts, Engine, ReplicaStatus, Standing};
+
+use crate::Frontend;
+
+/// What is known of versions and replicas beside what the engine's batching tells.
+pub(super) struct Known {
+    registry: Arc<Registry>,
+    replicas: Vec<ReplicaStatus>,
+}
 
 /// What an application answered.
 #[derive(Debug, Serialize)]
@@ -38,6 +47,8 @@ struct TimesView {
 pub(super) struct LaneView {
     model: Name,
     version: Name,
+    /// Whether it is the version of its model that answers.
+    current: bool,
     /// `adaptive`, `aimd` or `fixed`; nothing if the version is not registered.
     policy: Option<&'static str>,
     /// The least objective of the applications that are linked to its model.
@@ -103,6 +114,8 @@ struct TallyView {
 struct LaneReplicaView {
     id: u64,
     state: &'static str,
+    /// What carries its batches, as `status` says; nothing in the moment in which it leaves.
+    transport: Option<&'static str>,
     rows_max: usize,
     /// Its latency over that of the version's shape: 2 takes twice as long.
     slowness: f64,
@@ -152,6 +165,27 @@ struct DispatchView {
     actual_seconds: Option<f64>,
 }
 
+impl Known {
+    /// What `frontend` has registered and connected.
+    pub(super) fn of(frontend: &Frontend) -> Known {
+        Known {
+            registry: frontend.control.registry(),
+            replicas: frontend.engine.replicas(),
+        }
+    }
+
+    pub(super) fn is_current(&self, standing: &Standing) -> bool {
+        let model = self.registry.models.get(&standing.model);
+        model.is_some_and(|model| model.current.as_ref() == Some(&standing.version))
+    }
+
+    fn transport(&self, replica: &ReplicaReport) -> Option<&'static str> {
+        let mut replicas = self.replicas.iter();
+        let found = replicas.find(|one| one.id == replica.id.0)?;
+        Some(found.transport)
+    }
+}
+
 impl AnswersView {
     /// What an application answered; nothing in the moment before its queries find it.
     pub(super) fn of(application: &Application, engine: &Engine) -> Option<AnswersView> {
@@ -181,7 +215,7 @@ impl TimesView {
 
 impl LaneView {
     /// A version as the engine tells it.
-    pub(super) fn of(standing: &Standing) -> LaneView {
+    pub(super) fn of(standing: &Standing, known: &Known) -> LaneView {
         let report = &standing.report;
         let policy = standing.batching.as_ref().map(|batching| match batching {
             Batching::Adaptive(_) => "adaptive",
@@ -189,9 +223,12 @@ impl LaneView {
             Batching::Fixed { .. } => "fixed",
             _ => "unknown",
         });
+        let replicas = report.replicas.iter();
+        let replicas = replicas.map(|one| LaneReplicaView::of(one, known));
         LaneView {
             model: standing.model.clone(),
             version: standing.version.clone(),
+            current: known.is_current(standing),
             policy,
             objective_seconds: standing.objective.map(|one| one.as_secs_f64()),
             queue: QueueView {
@@ -205,7 +242,7 @@ impl LaneView {
                 headroom: standing.headroom(),
             }),
             tally: TallyView::of(&report.tally),
-            replicas: report.replicas.iter().map(LaneReplicaView::of).collect(),
+            replicas: replicas.collect(),
         }
     }
 }
@@ -248,10 +285,11 @@ impl TallyView {
 }
 
 impl LaneReplicaView {
-    fn of(replica: &ReplicaReport) -> LaneReplicaView {
+    fn of(replica: &ReplicaReport, known: &Known) -> LaneReplicaView {
         LaneReplicaView {
             id: replica.id.0,
             state: replica.state.name(),
+            transport: known.transport(replica),
             rows_max: replica.rows_max,
             slowness: replica.slowness,
             busy_seconds: replica.busy_seconds,
@@ -265,10 +303,10 @@ impl LaneReplicaView {
 
 impl ExplainedView {
     /// A version with its last dispatches.
-    pub(super) fn of(standing: &Standing) -> ExplainedView {
+    pub(super) fn of(standing: &Standing, known: &Known) -> ExplainedView {
         let dispatches = standing.explained.iter();
         ExplainedView {
-            lane: LaneView::of(standing),
+            lane: LaneView::of(standing, known),
             dispatches: dispatches
                 .map(|(age, dispatch)| DispatchView::of(*age, dispatch))
                 .collect(),

@@ -63,6 +63,7 @@ pub(super) struct Answer {
 pub(super) struct Client {
     runtime: Runtime,
     address: SocketAddr,
+    patience: Duration,
 }
 
 impl Client {
@@ -79,7 +80,21 @@ impl Client {
             .build();
         let runtime = runtime
             .map_err(|error| CliError::Usage(format!("cannot start an I/O runtime: {error}")))?;
-        Ok(Client { runtime, address })
+        Ok(Client {
+            runtime,
+            address,
+            patience: TIMEOUT,
+        })
+    }
+
+    /// The same with another time for an answer.
+    pub(super) fn with_patience(self, patience: Duration) -> Client {
+        Client { patience, ..self }
+    }
+
+    /// Where the API is.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// `GET /api/v1/PATH`.
@@ -162,7 +177,7 @@ impl Client {
     fn send(&self, address: SocketAddr, request: &Request) -> Result<Response, CliError> {
         let sent = self
             .runtime
-            .block_on(skysail_load::send(address, request, TIMEOUT));
+            .block_on(skysail_load::send(address, request, self.patience));
         sent.map_err(|error| CliError::Unreachable {
             address,
             why: reason(&error),

@@ -14,3 +14,4 @@ mod harness;
 mod keys;
 mod life_cycle;
 mod load;
+mod top;

@@ -538,3 +538,29 @@ async fn explains_versions_and_counts_answers() {
     let load = bench.done("GET", "load", &Value::Null).await;
     assert_eq!(load["versions"].as_array().map(Vec::len), Some(2));
 }
+
+#[tokio::test]
+async fn the_load_names_the_current_version_and_how_replicas_are_reached() {
+    let bench = Bench::new();
+    bench.done("POST", "models", &version("m", "1")).await;
+    bench.done("POST", "models", &version("m", "2")).await;
+    let _replica = bench.container("m", "1").await;
+    let load = bench.done("GET", "load", &Value::Null).await;
+    let versions = load["versions"].as_array().expect("a list");
+    let current: Vec<_> = versions
+        .iter()
+        .map(|one| (&one["version"], &one["current"]))
+        .collect();
+    let status = bench.done("GET", "models/m", &Value::Null).await;
+    let expected = |name: &str| json!(status["current"] == name);
+    assert_eq!(
+        current,
+        [(&json!("1"), &expected("1")), (&json!("2"), &expected("2"))]
+    );
+    let replica = &versions[0]["replicas"][0];
+    assert_eq!(
+        (&replica["state"], &replica["transport"]),
+        (&json!("ready"), &json!("memory"))
+    );
+    assert_eq!(versions[1]["replicas"], json!([]));
+}

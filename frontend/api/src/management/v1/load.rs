@@ -4,10 +4,9 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};
 use skysail_control::ControlError;
-use skysail_engine::Standing;
 
 use super::super::advice::TuneView;
-use super::super::lanes::{AnswersView, ExplainedView, LaneView};
+use super::super::lanes::{AnswersView, ExplainedView, Known, LaneView};
 use super::{Answer, Shared, query_refusal, shown};
 
 #[derive(Deserialize)]
@@ -36,12 +35,16 @@ pub(super) async fn load(State(frontend): State<Shared>) -> Answer {
     let registry = frontend.control.registry();
     let applications = registry.applications.values();
     let standings = frontend.engine.standings();
+    let known = Known::of(&frontend);
     shown(&Load {
         pid: frontend.about.pid,
         applications: applications
             .filter_map(|one| AnswersView::of(one, &frontend.engine))
             .collect(),
-        versions: standings.iter().map(LaneView::of).collect(),
+        versions: standings
+            .iter()
+            .map(|one| LaneView::of(one, &known))
+            .collect(),
     })
 }
 
@@ -62,8 +65,12 @@ pub(super) async fn explain(
             return Err(ControlError::VersionMissing { model, version }.into());
         }
     }
+    let known = Known::of(&frontend);
     shown(&Explained {
-        versions: standings.iter().map(ExplainedView::of).collect(),
+        versions: standings
+            .iter()
+            .map(|one| ExplainedView::of(one, &known))
+            .collect(),
         model,
     })
 }
@@ -75,10 +82,6 @@ pub(super) async fn advice(State(frontend): State<Shared>, Path(name): Path<Stri
     let Some(application) = registry.applications.get(name.as_str()) else {
         return Err(ControlError::ApplicationMissing { name }.into());
     };
-    let is_current = |one: &Standing| {
-        let model = registry.models.get(one.model.as_str());
-        model.is_some_and(|model| model.current.as_ref() == Some(&one.version))
-    };
     let standings = frontend.engine.standings();
-    shown(&TuneView::of(application, &standings, is_current))
+    shown(&TuneView::of(application, &standings, &Known::of(&frontend)))
 }
