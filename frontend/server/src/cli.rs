@@ -17,6 +17,7 @@ mod predict;
 mod render;
 mod status;
 pub(crate) mod top;
+mod tune;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ pub(crate) enum ClientCommand {
     Status(status::Status),
     /// Ask an application for a prediction
     Predict(predict::Predict),
+    /// Say what an application's models bear, and which knob would change it
+    Tune(tune::Tune),
 }
 
 /// What every verb takes.
@@ -93,6 +96,7 @@ impl ClientCommand {
             ClientCommand::Logs(command) => &command.common,
             ClientCommand::Status(command) => &command.common,
             ClientCommand::Predict(command) => &command.common,
+            ClientCommand::Tune(command) => &command.common,
         }
     }
 
@@ -105,6 +109,7 @@ impl ClientCommand {
             ClientCommand::Logs(command) => command.run(client),
             ClientCommand::Status(command) => command.run(client),
             ClientCommand::Predict(command) => command.run(client),
+            ClientCommand::Tune(command) => command.run(client),
         }
     }
 }

@@ -14,6 +14,7 @@
 //! | [`kind`] | all of them by name |
 //! | [`grid`] | all configurations, all batchers |
 //! | [`study`] | two applications, drift, noise, ablations, routing, other shapes |
+//! | [`check`] | advice on a model that was learned, tried |
 //! | [`report`], [`table`], [`plot`] | tables, JSON and SVG |
 //! | [`command`] | the command line of `batchsim` |
 //!
@@ -22,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod command;
 pub mod draw;
 pub mod fluid;

@@ -103,11 +103,7 @@ struct KnownView {
 
 impl TuneView {
     /// Advice on the versions in `standings` of an application.
-    pub(super) fn of(
-        application: &Application,
-        standings: &[Standing],
-        known: &Known,
-    ) -> TuneView {
+    pub(super) fn of(application: &Application, standings: &[Standing], known: &Known) -> TuneView {
         let objective = application.slo();
         let versions = standings.iter().filter(|one| {
             let linked = application.linked_models.contains(&one.model);

@@ -72,7 +72,9 @@ impl Residuals {
     #[must_use]
     pub fn mean(&self) -> f64 {
         let centre = |edge: f64| edge * (-WIDTH / 2.0).exp();
-        self.shares().map(|(edge, share)| centre(edge) * share).sum()
+        self.shares()
+            .map(|(edge, share)| centre(edge) * share)
+            .sum()
     }
 
     /// The share of entries in each bucket with its upper edge, for display.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::client::Client;
-use super::render::{Table, cell, items, sections};
+use super::render::{Table, cell, items, number, seconds, sections};
 use super::{Common, Outcome, Printed, segment};
 
 /// `model explain`.
@@ -212,20 +212,6 @@ fn by_name(counts: &Value) -> String {
         return "none".to_owned();
     }
     named.join(", ")
-}
-
-fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or(0.0)
-}
-
-/// Seconds with the unit that makes them short.
-fn seconds(value: &Value) -> String {
-    match value.as_f64() {
-        None => "-".to_owned(),
-        Some(seconds) if seconds.abs() >= 1.0 => format!("{seconds:.1}s"),
-        Some(seconds) if seconds.abs() >= 1e-3 => format!("{:.1}ms", seconds * 1e3),
-        Some(seconds) => format!("{:.0}us", seconds * 1e6),
-    }
 }
 
 #[cfg(test)]

@@ -89,7 +89,12 @@ struct Batching {
     /// Sizes that the model has compiled shapes for, ascending (adaptive)
     #[arg(long, value_name = "ROWS,…", value_delimiter = ',')]
     allowed_sizes: Vec<u32>,
-    /// Known latency to start from: time of a batch, and of each row (adaptive)
+    /// In what queries are measured where rows differ in length: rows, elements (as tokens are)
+    /// or bytes (adaptive; default rows)
+    #[arg(long, value_name = "UNIT", value_parser = ["rows", "elements", "bytes"])]
+    cost: Option<String>,
+    /// Known latency to start from: time of a batch, and of each row or other unit of --cost
+    /// (adaptive)
     #[arg(long, value_name = "TIME,TIME", value_delimiter = ',', value_parser = parse::duration, num_args = 1)]
     profile: Vec<Duration>,
 }
@@ -230,6 +235,9 @@ impl Batching {
         knobs.extend(given.map(|(name, share)| (name.to_owned(), json!(share))));
         if !self.allowed_sizes.is_empty() {
             knobs.insert("allowed_sizes".to_owned(), json!(self.allowed_sizes));
+        }
+        if let Some(cost) = &self.cost {
+            knobs.insert("cost".to_owned(), json!(cost));
         }
         match self.profile[..] {
             [] => {}

@@ -90,6 +90,21 @@ pub(super) fn time(micros: &Value) -> String {
     }
 }
 
+/// A number; 0 where it is something else.
+pub(super) fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(0.0)
+}
+
+/// Seconds with the unit that makes them short.
+pub(super) fn seconds(value: &Value) -> String {
+    match value.as_f64() {
+        None => "-".to_owned(),
+        Some(seconds) if seconds.abs() >= 1.0 => format!("{seconds:.1}s"),
+        Some(seconds) if seconds.abs() >= 1e-3 => format!("{:.1}ms", seconds * 1e3),
+        Some(seconds) => format!("{:.0}us", seconds * 1e6),
+    }
+}
+
 /// Sections under titles, with a line between them.
 pub(super) fn sections(parts: &[(&str, String)]) -> String {
     let mut text = String::new();

@@ -83,5 +83,9 @@ pub(super) async fn advice(State(frontend): State<Shared>, Path(name): Path<Stri
         return Err(ControlError::ApplicationMissing { name }.into());
     };
     let standings = frontend.engine.standings();
-    shown(&TuneView::of(application, &standings, &Known::of(&frontend)))
+    shown(&TuneView::of(
+        application,
+        &standings,
+        &Known::of(&frontend),
+    ))
 }
