@@ -266,7 +266,7 @@ impl Plan {
     }
 
     fn unreachable(&self, error: &skysail_load::Error) -> CliError {
-        if let skysail_load::Error::Timer { .. } = error {
+        if let skysail_load::Error::Poller { .. } = error {
             return CliError::Refused(format!("{}: {}", described(error), reason(error)));
         }
         CliError::Absent(format!(

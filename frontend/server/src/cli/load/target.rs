@@ -185,7 +185,7 @@ impl Target {
     }
 
     /// The bodies of a run.
-    pub(super) fn bodies(&self, seed: u64) -> Box<dyn FnMut() -> Bytes> {
+    pub(super) fn bodies(&self, seed: u64) -> Box<dyn FnMut() -> Bytes + Send> {
         match &self.content {
             Content::Nothing => Box::new(Bytes::new),
             Content::Listed(bodies) => {
