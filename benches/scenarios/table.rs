@@ -47,7 +47,7 @@ fn print_cells(report: &Report) {
     }
 }
 
-/// Heads of the columns, as wide as [`line`] writes them.
+/// Heads of the columns, as wide as [`line()`] writes them.
 const HEAD_ABOVE: &str = concat!(
     "                           best      at    0.9 C | ",
     "    0.7 C, 1.5 C, 0.7 C     | ",
