@@ -219,7 +219,7 @@ impl Stage {
             },
         };
         let template = Request::post_json(&format!("/{app}/predict"), "")?;
-        let bodies = || inputs.next_body();
+        let bodies = move || inputs.next_body();
         let never = std::future::pending();
         let measured = open_loop.run(&template, arrivals, bodies, never, on_second);
         Ok(measured.await?)

@@ -13,11 +13,9 @@ use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::answer::BODY_BYTES_MAX;
 use crate::error::Error;
 use crate::message::{Request, Response};
-
-/// The longest response body that is read.
-const BODY_BYTES_MAX: usize = 16 << 20;
 
 /// A connection that carries one request at a time.
 ///

@@ -40,9 +40,9 @@ pub enum Error {
         /// The most that is read.
         limit_bytes: usize,
     },
-    /// There is no timer to send by.
-    #[error("the system gives no timer")]
-    Timer {
+    /// There is nothing to wait for times and sockets with.
+    #[error("the system gives no thread, epoll or eventfd")]
+    Poller {
         /// What it said.
         source: io::Error,
     },
@@ -63,7 +63,7 @@ impl Error {
             Error::Connection { .. } => "connection",
             Error::Timeout { .. } => "timeout",
             Error::TooLong { .. } => "too_long",
-            Error::Timer { .. } => "timer",
+            Error::Poller { .. } => "poller",
             Error::Path { .. } => "path",
         }
     }

@@ -1,5 +1,7 @@
 //! A request, built once and sent often, and a response.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -71,8 +73,33 @@ impl Request {
         self
     }
 
-    pub(crate) fn set_body(&mut self, body: Bytes) {
-        self.body = body;
+    /// Whether its answers have no body, whatever they say.
+    pub(crate) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    /// What comes before the length of the body, or the empty line, when this is written as
+    /// HTTP/1.1. The length is told by who knows it.
+    pub(crate) fn opening(&self, address: SocketAddr) -> Vec<u8> {
+        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.uri).into_bytes();
+        let told = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+        let mut line = |name: &str, value: &[u8]| {
+            for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+                head.extend_from_slice(part);
+            }
+        };
+        if !self.headers.iter().any(|(name, _)| *name == header::HOST) {
+            line("host", address.to_string().as_bytes());
+        }
+        for (name, value) in self.headers.iter().filter(|(name, _)| !told.contains(name)) {
+            line(name.as_str(), value.as_bytes());
+        }
+        head
+    }
+
+    /// Whether the length of a body of no bytes is told too.
+    pub(crate) fn tells_empty(&self) -> bool {
+        !matches!(self.method, Method::GET | Method::HEAD)
     }
 
     /// What hyper sends; the entries of `headers` are dropped, its memory is used again.

@@ -5,8 +5,8 @@
 //!                └───▶ none free: waits, first come first served ─▶ sent late, or not sent
 //! ```
 //!
-//! All tasks run on the runtime that [`OpenLoop::run`] is called from; a current-thread one is
-//! meant. Connections are opened before the first request, and anew when they are lost.
+//! A thread of its own does all of it, so that no other task of the caller's runtime delays a send.
+//! Connections are opened before the first request, and anew when they are lost.
 //!
 //! # Invariants
 //! - At most `connections` requests are in flight, one on each.
@@ -15,36 +15,35 @@
 //! - Nothing is sent before its time.
 //!
 //! # Cost
-//! A request: the body, hyper's own, three wake-ups of tasks. [`Measured::cpu_us_per_request`] says
-//! what it came to.
+//! A request: its body, and four system calls where it is alone: a sleep until its time, a write, a
+//! sleep until its answer, a read. Under load many share the sleeps. No task, channel or timer.
+//! [`Measured::cpu_us_per_request`] says what it came to.
 
-use std::collections::VecDeque;
+mod driver;
+mod poller;
+mod socket;
+
 use std::io;
-use std::iter::Peekable;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::HeaderMap;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
-use crate::connection::Connection;
 use crate::error::Error;
 use crate::message::Request;
-use crate::outcome::Outcome;
-use crate::pacer::Pacer;
 use crate::tally::{Measured, Tally, Window};
+use driver::Driver;
+use poller::{Caller, Poller};
 
-/// Requests started between two looks at the sockets.
-const BURST_MAX: usize = 64;
-/// Requests that may wait for a connection; more are not sent.
-const WAITING_MAX: usize = 65_536;
-/// Time for answers in flight when a run is ended early.
-const GRACE: Duration = Duration::from_secs(1);
+/// What the thread may tell before it is listened to; a second beyond that is not told.
+const TOLD_MAX: usize = 4;
 
 /// An open-loop driver.
 #[derive(Clone, Copy, Debug)]
@@ -73,270 +72,203 @@ pub struct Progress<'a> {
     pub waiting: usize,
 }
 
-/// A request to be sent.
-struct Job {
-    intended: Duration,
-    body: Bytes,
+/// What the thread of a run and its caller share.
+#[derive(Debug)]
+struct Shared {
+    board: Mutex<Board>,
+    /// One of [`RUN`], [`STOP`] and [`ABANDON`].
+    command: AtomicU8,
 }
 
-/// What the tasks of one run share. They run on one thread: the lock is free.
-struct Shared {
+/// What was counted so far. The thread holds the lock while it works, not while it sleeps.
+#[derive(Debug)]
+struct Board {
     tally: Tally,
-    /// Connections without a request; the last one used is the first to be used again.
-    idle: Vec<usize>,
-    /// Empty while a connection is idle.
-    waiting: VecDeque<Job>,
-    timeout: Duration,
+    elapsed: Duration,
+    busy: usize,
+    waiting: usize,
 }
+
+/// What the thread tells its caller; its end is told by the end of the channel.
+#[derive(Debug)]
+enum Told {
+    /// The connections are open.
+    Started,
+    /// Another second is over.
+    Second,
+}
+
+/// What the thread has of its caller.
+struct Ends {
+    shared: Arc<Shared>,
+    told: mpsc::Sender<Told>,
+    /// Says that the first request may be sent.
+    may_go: Receiver<()>,
+}
+
+/// Commands, each more than the one before.
+const RUN: u8 = 0;
+const STOP: u8 = 1;
+const ABANDON: u8 = 2;
 
 impl OpenLoop {
     /// Sends `template` with the bodies of `next_body` at the instants of `arrivals`, until the
     /// window is over or `stop` is ready, and awaits what is in flight.
     ///
-    /// When `stop` is ready first, answers in flight are awaited for a second at most.
+    /// When `stop` is ready first, answers in flight are awaited for a second at most. It is not
+    /// looked at before the connections are open.
     ///
     /// # Errors
-    /// [`Error`] when the connections cannot be opened at the start, or the system has no timer.
-    /// Later failures are counted.
+    /// [`Error`] when the connections cannot be opened at the start, or the system has nothing to
+    /// wait for them with. Later failures are counted.
     ///
     /// # Panics
-    /// If `connections` is 0.
-    pub async fn run(
+    /// If `connections` is 0, or when `arrivals` or `next_body` does.
+    ///
+    /// # Cancel safety
+    /// Safe: the load ends.
+    pub async fn run<A>(
         self,
         template: &Request,
-        arrivals: impl IntoIterator<Item = Duration>,
-        mut next_body: impl FnMut() -> Bytes,
+        arrivals: A,
+        next_body: impl FnMut() -> Bytes + Send + 'static,
         stop: impl Future<Output = ()>,
         mut on_second: impl FnMut(Progress<'_>),
-    ) -> Result<Measured, Error> {
-        let connections =
-            Connection::open_all(self.address, self.timeout, self.connections).await?;
-        let cpu_before = cpu_time();
-        let timer_error = |source| Error::Timer { source };
-        let pacer = Pacer::start().map_err(timer_error)?;
-        let shared = Arc::new(Mutex::new(Shared::new(&self)));
-        let (senders, tasks) = start(connections, template, &pacer, &shared);
+    ) -> Result<Measured, Error>
+    where
+        A: IntoIterator<Item = Duration, IntoIter: Send + 'static>,
+    {
+        assert!(self.connections > 0, "a loop needs at least one connection");
         let end = self.window.warm_up + self.window.duration;
-        let mut dispatcher = Dispatcher {
-            arrivals: arrivals.into_iter().take_while(|at| *at < end).peekable(),
-            next_body: &mut next_body,
-            pacer,
-            shared: &shared,
-            senders,
-            end,
-        };
-        let ended = dispatcher.run(stop, &mut on_second).await;
-        let ended = ended.map_err(timer_error)?;
-        drop(dispatcher); // connections end when they have nothing to do
-        let is_early = ended < end;
-        wait_for_all(tasks, if is_early { GRACE } else { 4 * self.timeout }).await;
-        let shared = Arc::into_inner(shared).expect("the tasks are done");
-        let tally = shared.into_inner().expect("no holder panics").tally;
-        Ok(tally.finish(ended, cpu_time().saturating_sub(cpu_before)))
+        let arrivals = arrivals.into_iter().take_while(move |at| *at < end);
+        let thread = Thread::start(self, template, arrivals, next_body);
+        let mut thread = thread.map_err(|source| Error::Poller { source })?;
+        thread.attend(stop, &mut on_second).await;
+        thread.join()
     }
 }
 
-/// Starts a task for each connection.
-fn start(
-    connections: Vec<Connection>,
-    template: &Request,
-    pacer: &Pacer,
-    shared: &Arc<Mutex<Shared>>,
-) -> (Vec<mpsc::Sender<Job>>, JoinSet<()>) {
-    let mut senders = Vec::with_capacity(connections.len());
-    let mut tasks = JoinSet::new();
-    for (index, connection) in connections.into_iter().enumerate() {
-        let (sender, jobs) = mpsc::channel(1);
-        senders.push(sender);
-        let worker = Worker {
-            connection,
-            index,
-            request: template.clone(),
-            origin: pacer.origin(),
+/// The thread of a run, as its caller sees it; dropping it abandons the run.
+struct Thread {
+    shared: Arc<Shared>,
+    caller: Caller,
+    told: mpsc::Receiver<Told>,
+    go: SyncSender<()>,
+    /// `None` once it is joined.
+    handle: Option<JoinHandle<Result<Measured, Error>>>,
+}
+
+impl Thread {
+    fn start(
+        run: OpenLoop,
+        template: &Request,
+        arrivals: impl Iterator<Item = Duration> + Send + 'static,
+        next_body: impl FnMut() -> Bytes + Send + 'static,
+    ) -> io::Result<Self> {
+        let (sender, told) = mpsc::channel(TOLD_MAX);
+        let (go, may_go) = sync_channel(1);
+        let (poller, caller) = Poller::new()?;
+        let shared = Arc::new(Shared::new(run.window));
+        let ends = Ends {
             shared: shared.clone(),
+            told: sender,
+            may_go,
         };
-        tasks.spawn(worker.work(jobs));
+        let driver = Driver::new(run, template, arrivals, next_body, poller, ends);
+        let builder = std::thread::Builder::new().name("skysail-load".to_owned());
+        let handle = Some(builder.spawn(|| driver.run())?);
+        Ok(Self {
+            shared,
+            caller,
+            told,
+            go,
+            handle,
+        })
     }
-    (senders, tasks)
-}
 
-/// Waits for the connections to end; what they have in flight after `patience` stays unfinished.
-async fn wait_for_all(mut tasks: JoinSet<()>, patience: Duration) {
-    let all = async {
-        while let Some(ended) = tasks.join_next().await {
-            ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        }
-    };
-    drop(tokio::time::timeout(patience, all).await);
-    tasks.shutdown().await;
-}
-
-/// Starts the requests of one run at their times.
-struct Dispatcher<'a, A: Iterator<Item = Duration>, B> {
-    arrivals: Peekable<A>,
-    next_body: &'a mut B,
-    pacer: Pacer,
-    shared: &'a Mutex<Shared>,
-    senders: Vec<mpsc::Sender<Job>>,
-    end: Duration,
-}
-
-impl<A: Iterator<Item = Duration>, B: FnMut() -> Bytes> Dispatcher<'_, A, B> {
-    /// Gives the time at which the load ended: `end`, or when `stop` was ready.
-    async fn run(
+    /// Hands on what is told, and `stop`, until the thread ends.
+    async fn attend(
         &mut self,
         stop: impl Future<Output = ()>,
         on_second: &mut impl FnMut(Progress<'_>),
-    ) -> io::Result<Duration> {
+    ) {
         let mut stop = pin!(stop);
-        let mut next_second = Duration::from_secs(1);
+        let (mut has_started, mut is_going, mut is_stopped) = (false, false, false);
         loop {
-            let now = self.pacer.origin().elapsed();
-            self.offer_due(now);
-            if now >= next_second {
-                lock(self.shared).tell(now, self.senders.len(), on_second);
-                next_second = Duration::from_secs(now.as_secs() + 1);
-            }
-            let next = self.arrivals.peek().copied();
-            if now >= self.end && next.is_none() {
-                return Ok(self.end);
-            }
-            let wake = next.unwrap_or(self.end).min(next_second);
             tokio::select! {
                 biased;
-                () = &mut stop => {
-                    lock(self.shared).give_up_waiting();
-                    return Ok(self.pacer.origin().elapsed().min(self.end));
+                () = &mut stop, if has_started && !is_stopped => {
+                    is_stopped = true;
+                    self.command(STOP);
                 }
-                waited = self.wait(wake) => waited?,
+                // `stop` is being waited for before the first request is sent.
+                () = std::future::ready(()), if has_started && !is_going => {
+                    is_going = true;
+                    let _ = self.go.send(());
+                }
+                told = self.told.recv() => match told {
+                    Some(Told::Started) => has_started = true,
+                    Some(Told::Second) => self.shared.board().show(on_second),
+                    None => return,
+                }
             }
         }
     }
 
-    /// Starts what is due, up to [`BURST_MAX`] requests.
-    fn offer_due(&mut self, now: Duration) {
-        for _ in 0..BURST_MAX {
-            let Some(intended) = self.arrivals.next_if(|at| *at <= now) else {
-                return;
-            };
-            let body = (self.next_body)();
-            self.offer(Job { intended, body });
-        }
+    fn command(&self, command: u8) {
+        // Relaxed: nothing else goes with a command; `Shared::command` reads it.
+        self.shared.command.store(command, Ordering::Relaxed);
+        self.caller.call();
     }
 
-    /// Hands a request to an idle connection, or has it wait for one.
-    fn offer(&self, job: Job) {
-        let mut shared = lock(self.shared);
-        let idle = shared.idle.pop();
-        shared.tally.offered(job.intended, idle.is_none());
-        match idle {
-            Some(index) => {
-                let sent = self.senders[index].try_send(job);
-                assert!(sent.is_ok(), "an idle connection has room for a request");
-            }
-            None if shared.waiting.len() < WAITING_MAX => shared.waiting.push_back(job),
-            None => shared.tally.not_sent(job.intended),
-        }
+    /// What it came to; its panic goes on here.
+    fn join(mut self) -> Result<Measured, Error> {
+        let handle = self.handle.take().expect("it is joined once");
+        let joined = handle.join();
+        joined.unwrap_or_else(|panic| resume_unwind(panic))
     }
+}
 
-    /// Waits for an instant; lets the connections work also when it has passed.
-    async fn wait(&self, at: Duration) -> io::Result<()> {
-        if self.pacer.origin().elapsed() >= at {
-            tokio::task::yield_now().await;
-            return Ok(());
-        }
-        self.pacer.until(at).await
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.command(ABANDON);
     }
 }
 
 impl Shared {
-    fn new(run: &OpenLoop) -> Self {
+    fn new(window: Window) -> Self {
         Self {
-            tally: Tally::new(run.window),
-            idle: (0..run.connections).rev().collect(),
-            waiting: VecDeque::new(),
-            timeout: run.timeout,
+            board: Mutex::new(Board {
+                tally: Tally::new(window),
+                elapsed: Duration::ZERO,
+                busy: 0,
+                waiting: 0,
+            }),
+            command: AtomicU8::new(RUN),
         }
     }
 
-    /// The next request of a connection that is done with one; it is idle if there is none.
-    fn next_job(&mut self, index: usize, now: Duration) -> Option<Job> {
-        while let Some(job) = self.waiting.pop_front() {
-            if now.saturating_sub(job.intended) <= self.timeout {
-                return Some(job);
-            }
-            self.tally.not_sent(job.intended);
-        }
-        self.idle.push(index);
-        None
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board
+            .lock()
+            .expect("the holder's panic went on already")
     }
 
-    fn give_up_waiting(&mut self) {
-        for job in std::mem::take(&mut self.waiting) {
-            self.tally.not_sent(job.intended);
-        }
+    fn command(&self) -> u8 {
+        // Relaxed: see `Thread::command`.
+        self.command.load(Ordering::Relaxed)
     }
+}
 
-    fn tell(&self, elapsed: Duration, connections: usize, to: &mut impl FnMut(Progress<'_>)) {
-        to(Progress {
-            elapsed,
+impl Board {
+    fn show(&self, on_second: &mut impl FnMut(Progress<'_>)) {
+        on_second(Progress {
+            elapsed: self.elapsed,
             measured: self.tally.so_far(),
-            busy: connections - self.idle.len(),
-            waiting: self.waiting.len(),
+            busy: self.busy,
+            waiting: self.waiting,
         });
     }
-}
-
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().expect("no holder panics")
-}
-
-/// One connection.
-struct Worker {
-    connection: Connection,
-    index: usize,
-    request: Request,
-    /// The start of the run's time.
-    origin: Instant,
-    shared: Arc<Mutex<Shared>>,
-}
-
-impl Worker {
-    async fn work(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let mut headers = HeaderMap::new();
-        while let Some(job) = jobs.recv().await {
-            let mut next = Some(job);
-            while let Some(job) = next {
-                let intended = job.intended;
-                let outcome = self.exchange(job, &mut headers).await;
-                let now = self.origin.elapsed();
-                let mut shared = lock(&self.shared);
-                shared.tally.done(intended, now, outcome);
-                next = shared.next_job(self.index, now);
-            }
-        }
-    }
-
-    async fn exchange(&mut self, job: Job, headers: &mut HeaderMap) -> Outcome {
-        if let Err(error) = self.connection.ready().await {
-            return Outcome::of(&Err(error));
-        }
-        let at = self.origin.elapsed();
-        lock(&self.shared).tally.sent(job.intended, at);
-        self.request.set_body(job.body);
-        let memory = std::mem::take(headers);
-        let mut result = self.connection.send(&self.request, memory).await;
-        if let Ok(response) = &mut result {
-            *headers = std::mem::take(&mut response.headers);
-        }
-        Outcome::of(&result)
-    }
-}
-
-/// CPU time of this process, user and system.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::try_from(time).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,11 +8,7 @@
 
 use std::borrow::Cow;
 
-use hyper::StatusCode;
 use serde_json::Value;
-
-use crate::error::Error;
-use crate::message::Response;
 
 /// The cause of a default that names none, as Clipper's do.
 pub const CAUSE_UNNAMED: &str = "unnamed";
@@ -32,22 +28,25 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Judges what became of a request.
-    #[must_use]
-    pub fn of(result: &Result<Response, Error>) -> Self {
-        match result {
-            Ok(response) if response.is_success() => match default_cause(&response.body) {
+    /// Judges a complete answer.
+    pub(crate) fn answered(status: u16, body: &[u8]) -> Self {
+        match status {
+            200..=299 => match default_cause(body) {
                 Some(cause) => Outcome::Default(cause),
                 None => Outcome::Prediction,
             },
-            Ok(response) => Outcome::Error(status_kind(response.status)),
-            Err(error) => Outcome::Error(error.kind().into()),
+            _ => Outcome::Error(status_kind(status)),
         }
+    }
+
+    /// There is no complete answer; `kind` is what an [`Error`](crate::Error) of the kind says.
+    pub(crate) fn failed(kind: &'static str) -> Self {
+        Outcome::Error(kind.into())
     }
 }
 
-fn status_kind(status: StatusCode) -> Cow<'static, str> {
-    match status.as_u16() {
+fn status_kind(status: u16) -> Cow<'static, str> {
+    match status {
         429 => "http_429".into(),
         503 => "http_503".into(),
         other => format!("http_{other}").into(),
@@ -89,17 +88,10 @@ fn name(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use hyper::HeaderMap;
-
     use super::*;
 
-    fn of(status: StatusCode, body: &'static str) -> Outcome {
-        Outcome::of(&Ok(Response {
-            status,
-            headers: HeaderMap::new(),
-            body: Bytes::from_static(body.as_bytes()),
-        }))
+    fn of(status: u16, body: &str) -> Outcome {
+        Outcome::answered(status, body.as_bytes())
     }
 
     #[test]
@@ -135,7 +127,7 @@ mod tests {
             ("\"default\"", Outcome::Prediction),
             ("", Outcome::Prediction),
         ] {
-            assert_eq!(of(StatusCode::OK, body), outcome, "{body}");
+            assert_eq!(of(200, body), outcome, "{body}");
         }
     }
 
@@ -143,7 +135,6 @@ mod tests {
     fn another_status_is_an_error_whatever_its_body() {
         let body = r#"{"default":true,"default_explanation":"x"}"#;
         for (status, kind) in [(429, "http_429"), (503, "http_503"), (404, "http_404")] {
-            let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(of(status, body), Outcome::Error(kind.into()));
         }
     }
@@ -152,6 +143,6 @@ mod tests {
     fn the_name_of_a_cause_cannot_move_the_cursor() {
         let body =
             "{\"default\":true,\"default_explanation\":\"\",\"default_cause\":\"a\\u001b[2J\"}";
-        assert_eq!(of(StatusCode::OK, body), Outcome::Default("a [2J".into()));
+        assert_eq!(of(200, body), Outcome::Default("a [2J".into()));
     }
 }

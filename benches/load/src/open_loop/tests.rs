@@ -1,4 +1,5 @@
-use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 
 use tokio::sync::Notify;
 
@@ -27,7 +28,7 @@ fn driver(server: &TestServer, connections: usize) -> OpenLoop {
 async fn run(
     driver: OpenLoop,
     path: &str,
-    arrivals: impl IntoIterator<Item = Duration>,
+    arrivals: impl IntoIterator<Item = Duration, IntoIter: Send + 'static>,
 ) -> Measured {
     let template = Request::post_json(path, "").unwrap();
     let never = std::future::pending();
@@ -190,21 +191,17 @@ async fn an_early_end_gives_what_was_measured() {
     let mut driver = driver(&server, 2);
     driver.window.duration = HOUR;
     let template = Request::post_json("/hang", "").unwrap();
-    let (made, all_made) = (Cell::new(0), Notify::new());
-    let next_body = || {
-        made.set(made.get() + 1);
-        if made.get() == 50 {
-            all_made.notify_one();
+    let all_made = Arc::new(Notify::new());
+    let (mut made, notify) = (0, all_made.clone());
+    let next_body = move || {
+        made += 1;
+        if made == 50 {
+            notify.notify_one();
         }
         BODY
     };
-    let measured = driver.run(
-        &template,
-        at_once(50),
-        next_body,
-        all_made.notified(),
-        |_| {},
-    );
+    let stop = all_made.notified();
+    let measured = driver.run(&template, at_once(50), next_body, stop, |_| {});
     let measured = measured.await.unwrap();
     check_sums(&measured);
     assert_eq!(
@@ -213,6 +210,22 @@ async fn an_early_end_gives_what_was_measured() {
     );
     assert_eq!(measured.unfinished, 2);
     assert!(measured.elapsed < HOUR);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_after_an_early_end() {
+    let server = TestServer::start().await;
+    let mut driver = driver(&server, 2);
+    driver.window.duration = HOUR;
+    let template = Request::post_json("/hang", "").unwrap();
+    let stop = tokio::time::sleep(10 * MS);
+    let arrivals = (0..).map(|n| MS * n);
+    let measured = driver.run(&template, arrivals, || BODY, stop, |_| {});
+    let measured = measured.await.unwrap();
+    check_sums(&measured);
+    let elapsed = measured.elapsed.as_millis() as u64;
+    assert!(measured.offered <= elapsed + 1, "{measured:?}");
+    assert_eq!(measured.unfinished, measured.sent);
 }
 
 #[tokio::test]
@@ -227,18 +240,18 @@ async fn tells_its_progress_while_it_runs() {
         told.push((progress.elapsed, progress.measured.offered));
     };
     let never = std::future::pending();
-    let run = driver.run(&template, constant(100.0), || BODY, never, on_second);
+    let run = driver.run(&template, constant(50.0), || BODY, never, on_second);
     run.await.unwrap();
     let (elapsed, offered) = told[0];
     assert!(
-        elapsed >= Duration::from_secs(1) && offered >= 100,
+        elapsed >= Duration::from_secs(1) && offered >= 50,
         "{told:?}"
     );
 }
 
 #[tokio::test]
 async fn fails_when_the_server_is_not_there() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     let server = TestServer::start().await;
@@ -251,4 +264,200 @@ async fn fails_when_the_server_is_not_there() {
     let run = driver.run(&template, at_once(1), || BODY, never, |_| {});
     let error = run.await.unwrap_err();
     assert_eq!(error.kind(), "connect");
+}
+
+/// A server that does with each connection as the test says, by its number; never ends.
+fn scripted(script: impl Fn(TcpStream, usize) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            script(stream.unwrap(), number);
+        }
+    });
+    address
+}
+
+/// Reads a request with [`BODY`]; its head.
+fn request(stream: &mut TcpStream) -> String {
+    let (mut text, mut byte) = (Vec::new(), [0]);
+    while !text.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        text.push(byte[0]);
+    }
+    let mut body = vec![0; BODY.len()];
+    stream.read_exact(&mut body).unwrap();
+    assert_eq!(body, BODY);
+    String::from_utf8(text).unwrap()
+}
+
+/// Sends `requests` to a script over one connection, the next when the last is answered.
+async fn sent_to(requests: usize, script: impl Fn(TcpStream, usize) + Send + 'static) -> Measured {
+    let server = TestServer::start().await;
+    let driver = OpenLoop {
+        address: scripted(script),
+        ..driver(&server, 1)
+    };
+    run(driver, "/a?b=c", at_once(requests)).await
+}
+
+#[tokio::test]
+async fn a_request_is_written_as_http() {
+    let measured = sent_to(1, |mut stream, _| {
+        let local = stream.local_addr().unwrap();
+        let head = format!(
+            "POST /a?b=c HTTP/1.1\r\nhost: {local}\r\ncontent-type: application/json\r\n\
+             content-length: 13\r\n\r\n"
+        );
+        assert_eq!(request(&mut stream), head);
+        stream
+            .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+            .unwrap();
+    });
+    assert_eq!(measured.await.answered, 1);
+}
+
+#[tokio::test]
+async fn answers_in_pieces_after_interim_ones_share_a_connection() {
+    const ANSWERS: [&str; 2] = [
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    ];
+    let measured = sent_to(2, |mut stream, number| {
+        assert_eq!(number, 0, "the first connection is enough");
+        stream.set_nodelay(true).unwrap();
+        for answer in ANSWERS {
+            request(&mut stream);
+            for piece in answer.as_bytes().chunks(9) {
+                stream.write_all(piece).unwrap();
+                std::thread::yield_now();
+            }
+        }
+    });
+    let measured = measured.await;
+    assert_eq!((measured.answered, measured.errors()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_does_not_keep_is_opened_anew() {
+    let closings = [
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi",
+        "HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nhi",
+        "HTTP/1.1 200 OK\r\n\r\nhi",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi and more",
+        // Closed without a word.
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
+    ];
+    let measured = sent_to(closings.len(), move |mut stream, number| {
+        request(&mut stream);
+        stream.write_all(closings[number].as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+    });
+    let measured = measured.await;
+    // The last but one may be written to before its end has arrived.
+    assert_eq!(
+        (measured.offered, measured.errors()),
+        (5, 0),
+        "{measured:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_before_the_whole_body_was_read_is_one() {
+    let server = TestServer::start().await;
+    let driver = OpenLoop {
+        address: scripted(|mut stream, _| {
+            stream.read_exact(&mut [0; 100]).unwrap();
+            let answer = b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).unwrap();
+            // The rest stays unread for as long as the client keeps the connection.
+            let mut rest = Vec::new();
+            drop(stream.read_to_end(&mut rest));
+        }),
+        ..driver(&server, 1)
+    };
+    let template = Request::post_json("/", "").unwrap();
+    let body = Bytes::from(vec![b'x'; 32 << 20]);
+    let never = std::future::pending();
+    let run = driver.run(&template, at_once(2), move || body.clone(), never, |_| {});
+    let measured = run.await.unwrap();
+    assert_eq!(
+        measured.errors.into_iter().collect::<Vec<_>>(),
+        [("http_413".into(), 2)]
+    );
+}
+
+#[tokio::test]
+async fn a_body_larger_than_the_socket_takes_arrives_whole() {
+    let server = TestServer::start().await;
+    let body = Bytes::from(vec![b'x'; 8 << 20]);
+    let template = Request::post_json("/echo", "").unwrap();
+    let never = std::future::pending();
+    let sent = body.clone();
+    let run = driver(&server, 1).run(&template, at_once(2), move || sent.clone(), never, |_| {});
+    assert_eq!(run.await.unwrap().answered, 2);
+    assert!(server.first_bodies() == [body], "it is another body");
+}
+
+#[tokio::test]
+async fn kinds_of_errors_are_told_apart() {
+    for (answer, kind) in [
+        ("HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n", "http_500"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nh",
+            "connection",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nh\r\n",
+            "connection",
+        ),
+        ("HTTP/1.1 200 OK\r\n", "connection"),
+        ("", "connection"),
+        ("no HTTP\r\n\r\n", "connection"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n",
+            "too_long",
+        ),
+    ] {
+        let measured = sent_to(2, move |mut stream, _| {
+            request(&mut stream);
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let errors: Vec<_> = measured.await.errors.into_iter().collect();
+        assert_eq!(errors, [(kind.into(), 2)], "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_dropped_ends() {
+    let server = TestServer::start().await;
+    let mut driver = driver(&server, 2);
+    driver.window.duration = HOUR;
+    let template = Request::post_json("/echo", "").unwrap();
+    let (sender, mut bodies) = mpsc::unbounded_channel();
+    let next_body = move || {
+        sender.send(()).ok();
+        BODY
+    };
+    let never = std::future::pending();
+    let arrivals = (0..).map(|n| MS * n);
+    let run = driver.run(&template, arrivals, next_body, never, |_| {});
+    tokio::select! {
+        biased;
+        _ = bodies.recv() => {}
+        _ = run => panic!("it takes an hour"),
+    }
+    // The thread drops its end when it is over.
+    while bodies.recv().await.is_some() {}
+}
+
+#[tokio::test]
+#[should_panic = "no more bodies"]
+async fn a_panic_of_the_bodies_goes_on_in_the_caller() {
+    let server = TestServer::start().await;
+    let template = Request::post_json("/echo", "").unwrap();
+    let never = std::future::pending();
+    let next_body = || panic!("no more bodies");
+    let run = driver(&server, 1).run(&template, at_once(1), next_body, never, |_| {});
+    drop(run.await);
 }

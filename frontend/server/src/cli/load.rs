@@ -1,7 +1,8 @@
 //! `skysail load`: drives an application, or any HTTP endpoint, open-loop.
 //!
 //! [`target`] says where requests go and what they hold, [`schedule`] when they are sent;
-//! `skysail-load` sends and counts; [`text`] and [`json`] say what came of it.
+//! `skysail-load` sends and counts; [`server`] says what that costs the server, if it runs here;
+//! [`text`] and [`json`] say what came of it.
 //!
 //! Exit status: 0 measured, whatever the server answered; 1 nothing can be measured; 2 the command
 //! line is wrong; 130 interrupted, after the table of what was measured until then.
@@ -9,6 +10,7 @@
 mod json;
 mod live;
 mod schedule;
+mod server;
 mod target;
 mod text;
 
@@ -24,6 +26,7 @@ use super::client::{CliError, Where, described, reason};
 use super::{parse, told, write_lines};
 use live::Live;
 use schedule::{Schedule, ScheduleArgs};
+use server::Server;
 use target::{Target, TargetArgs};
 
 /// Time that is counted unless told.
@@ -102,6 +105,8 @@ struct Plan {
 /// What a run came to.
 struct Run {
     measured: Measured,
+    /// CPU time of the server and its containers; `None` where it cannot be told.
+    server_cpu: Option<Duration>,
     is_interrupted: bool,
 }
 
@@ -233,6 +238,15 @@ impl Load {
     }
 }
 
+impl Run {
+    /// What a request cost the server; `None` where that cannot be told.
+    fn server_cpu_us_per_request(&self) -> Option<f64> {
+        let sent = self.measured.sent_in_all;
+        let cpu = self.server_cpu.filter(|_| sent > 0)?;
+        Some(cpu.as_secs_f64() * 1e6 / sent as f64)
+    }
+}
+
 impl Plan {
     async fn run(&self, schedule: &Schedule, seed: u64) -> Result<Run, CliError> {
         let driver = OpenLoop {
@@ -253,20 +267,25 @@ impl Plan {
         let bodies = self.target.bodies(seed);
         let mut live = Live::new(self.window);
         let template = &self.target.template;
+        let server = Server::at(self.target.address);
+        let server_cpu = || server.as_ref()?.cpu();
+        let cpu_before = server_cpu();
         let run = driver.run(template, arrivals, bodies, stop, |progress| {
             live.show(&progress);
         });
         let measured = run.await;
         drop(live); // clears its line
         let measured = measured.map_err(|error| self.unreachable(&error))?;
+        let server_cpu = server_cpu().zip(cpu_before);
         Ok(Run {
             measured,
+            server_cpu: server_cpu.map(|(after, before)| after.saturating_sub(before)),
             is_interrupted: is_interrupted.get(),
         })
     }
 
     fn unreachable(&self, error: &skysail_load::Error) -> CliError {
-        if let skysail_load::Error::Timer { .. } = error {
+        if let skysail_load::Error::Poller { .. } = error {
             return CliError::Refused(format!("{}: {}", described(error), reason(error)));
         }
         CliError::Absent(format!(

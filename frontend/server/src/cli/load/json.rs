@@ -14,7 +14,7 @@ const SCHEMA: &str = "skysail-load/1";
 pub(super) fn report(plan: &Plan, run: &Run) -> Value {
     let mut report = plan_of(plan);
     report["interrupted"] = json!(run.is_interrupted);
-    merge(&mut report, measured(plan, &run.measured));
+    merge(&mut report, measured(plan, run));
     report
 }
 
@@ -29,7 +29,7 @@ pub(super) fn search(
     search["interrupted"] = json!(is_interrupted);
     search["rate_max"] = json!(best.map(|step| step.rate));
     search["steps"] = json!(steps);
-    search["best"] = json!(best.map(|step| measured(plan, &step.run.measured)));
+    search["best"] = json!(best.map(|step| measured(plan, &step.run)));
     search
 }
 
@@ -53,7 +53,8 @@ fn plan_of(plan: &Plan) -> Value {
     })
 }
 
-fn measured(plan: &Plan, measured: &Measured) -> Value {
+fn measured(plan: &Plan, run: &Run) -> Value {
+    let measured = &run.measured;
     let in_time = |count: u64| plan.window.slo.map(|_| count);
     let seconds = measured.seconds.iter().enumerate();
     let seconds: Vec<_> = seconds
@@ -69,6 +70,7 @@ fn measured(plan: &Plan, measured: &Measured) -> Value {
         "latency_us": times(&measured.latencies), "lateness_us": times(&measured.lateness),
         "limit": limit_of(plan, measured),
         "cpu_us_per_request": measured.cpu_us_per_request(),
+        "server_cpu_us_per_request": run.server_cpu_us_per_request(),
         "seconds": seconds,
     })
 }

@@ -138,7 +138,7 @@ impl Schedule {
         &self,
         seed: u64,
         warm_up: Duration,
-    ) -> Result<Box<dyn Iterator<Item = Duration>>, CliError> {
+    ) -> Result<Box<dyn Iterator<Item = Duration> + Send>, CliError> {
         let (gaps, rate) = match self {
             Schedule::Trace(trace) => return Ok(Box::new(trace.arrivals())),
             Schedule::Process { gaps, rate } => (*gaps, rate),

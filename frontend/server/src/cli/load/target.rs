@@ -53,6 +53,8 @@ pub(super) struct Target {
     pub(super) template: Request,
     /// The application's objective.
     pub(super) slo: Option<Duration>,
+    /// Who answers, in words.
+    pub(super) server: &'static str,
     content: Content,
 }
 
@@ -93,6 +95,7 @@ impl TargetArgs {
             url: format!("http://{}{path}", found.address),
             template: Request::post_json(&path, "").map_err(|error| usage(&error))?,
             slo: found.slo,
+            server: "the front end and its containers",
             content,
         })
     }
@@ -129,6 +132,7 @@ impl TargetArgs {
             url: url.to_owned(),
             template,
             slo: None,
+            server: "the server and its child processes",
             content,
         })
     }
@@ -185,7 +189,7 @@ impl Target {
     }
 
     /// The bodies of a run.
-    pub(super) fn bodies(&self, seed: u64) -> Box<dyn FnMut() -> Bytes> {
+    pub(super) fn bodies(&self, seed: u64) -> Box<dyn FnMut() -> Bytes + Send> {
         match &self.content {
             Content::Nothing => Box::new(Bytes::new),
             Content::Listed(bodies) => {

@@ -277,6 +277,7 @@ fn measured(slo: Option<Duration>) -> Measured {
 fn run_of(slo: Option<Duration>) -> Run {
     Run {
         measured: measured(slo),
+        server_cpu: None,
         is_interrupted: false,
     }
 }
@@ -322,6 +323,23 @@ fn an_interrupted_run_says_so() {
     assert!(!shown.contains("in time"), "there is no SLO: {shown}");
     assert_eq!(json::report(&plan, &run)["interrupted"], true);
     assert_eq!(json::report(&plan, &run)["in_time"], Value::Null);
+}
+
+#[test]
+fn the_cost_of_the_server_is_told_where_it_is_known() {
+    let plan = plan(URL);
+    let mut run = run_of(None);
+    let line = "20.0 us of CPU per request in this process";
+    assert!(text::report(&plan, &run).contains(&format!("{line}\n")));
+    assert_eq!(
+        json::report(&plan, &run)["server_cpu_us_per_request"],
+        Value::Null
+    );
+    run.server_cpu = Some(Duration::from_micros(99 * 85));
+    let shown = text::report(&plan, &run);
+    let whole = format!("{line}, 85.0 us at the server and its child processes\n");
+    assert!(shown.contains(&whole), "{shown}");
+    assert_eq!(json::report(&plan, &run)["server_cpu_us_per_request"], 85.0);
 }
 
 #[test]

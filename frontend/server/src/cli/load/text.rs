@@ -34,8 +34,13 @@ pub(super) fn report(plan: &Plan, run: &Run) -> String {
     text.push_str(&times(measured).or(""));
     if let Some(cost) = measured.cpu_us_per_request() {
         text.push_str(&format!(
-            "\n{cost:.1} us of CPU per request in this process\n"
+            "\n{cost:.1} us of CPU per request in this process"
         ));
+        if let Some(cost) = run.server_cpu_us_per_request() {
+            let server = plan.target.server;
+            text.push_str(&format!(", {cost:.1} us at {server}"));
+        }
+        text.push('\n');
     }
     for note in notes(plan, run) {
         text.push_str(&format!("note: {note}\n"));
