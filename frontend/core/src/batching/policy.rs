@@ -5,7 +5,7 @@
 
 use super::curve::Curve;
 use super::fleet::Fleet;
-use super::queue::Queue;
+use super::queue::{Class, Queue};
 use super::time::At;
 
 /// What a policy decides on.
@@ -33,6 +33,13 @@ impl View<'_> {
     #[must_use]
     pub fn cost_mean(&self) -> f64 {
         (self.queue.size() / self.queue.rows().max(1) as f64).max(1.0)
+    }
+
+    /// Whether queries in a contract wait beside others.
+    #[must_use]
+    pub fn is_mixed(&self) -> bool {
+        let waits = |class| self.queue.head_of(class).is_some();
+        self.contracts && waits(Class::InContract) && waits(Class::OutOfContract)
     }
 
     /// Most rows of a batch for this replica, as its container said.

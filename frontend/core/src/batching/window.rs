@@ -422,9 +422,9 @@ impl<M: LatencyModel> Policy for Window<M> {
         if let Some(until) = self.wait_until(view, &head, &sizes) {
             return Decision::Wait(until);
         }
-        if sizes.bound() && self.is_pressed(view, Class::Any, sizes.batch) {
+        let mixed = view.is_mixed();
+        if (sizes.bound() || mixed) && self.is_pressed(view, Class::Any, sizes.batch) {
             let covered = view.queue.head_of(Class::InContract).copied();
-            let mixed = view.contracts && view.queue.head_of(Class::OutOfContract).is_some();
             if let Some(covered) = covered.filter(|_| mixed) {
                 return self.relieve_contract(view, &covered);
             }

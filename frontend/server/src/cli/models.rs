@@ -18,7 +18,7 @@ pub(crate) enum Command {
   skysail model add digits-mlp 2 --input floats
   skysail model add digits-mlp 3 --input floats --label nightly \\
       --batching fixed --batch-size 32 --batch-wait 2ms")]
-    Add(Add),
+    Add(Box<Add>),
     /// List models and versions
     #[command(visible_alias = "ls")]
     List(List),

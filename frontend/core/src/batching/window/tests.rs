@@ -33,6 +33,15 @@ impl LatencyModel for Exact {
 
 /// What is decided 100 ms after the start, with these deadlines in ms from then.
 fn decide(options: WindowOptions, deadlines_ms: &[u64]) -> Decision {
+    decide_in_contract(options, deadlines_ms, |_| true)
+}
+
+/// The same where only some are in contract, by their deadlines.
+fn decide_in_contract(
+    options: WindowOptions,
+    deadlines_ms: &[u64],
+    in_contract: impl Fn(u64) -> bool,
+) -> Decision {
     let mut window = Window::with_model(options, Exact);
     let (mut queue, mut fleet) = (Queue::default(), Fleet::default());
     fleet.add(
@@ -49,7 +58,7 @@ fn decide(options: WindowOptions, deadlines_ms: &[u64]) -> Decision {
             cost: 1,
             key: Key::default(),
         };
-        queue.push(0, true, item);
+        queue.push(0, in_contract(*deadline), item);
     }
     window.decide(&View {
         now: At::from_nanos(100 * MS),
@@ -58,7 +67,7 @@ fn decide(options: WindowOptions, deadlines_ms: &[u64]) -> Decision {
         fleet: &fleet,
         replica: 0,
         arrived_size: deadlines_ms.len() as u64,
-        contracts: false,
+        contracts: deadlines_ms.iter().any(|one| !in_contract(*one)),
     })
 }
 
@@ -98,6 +107,32 @@ fn gives_old_heads_up_for_the_largest_feasible_window() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// A batch that rows limit, not time, leaves others behind all the same.
+#[test]
+fn a_full_batch_takes_those_in_contract_first_if_they_would_be_late_in_the_next() {
+    let options = || WindowOptions {
+        rows_max: Some(4),
+        ..WindowOptions::default()
+    };
+    // Batches of 4 end at 9 and at 18.
+    let sent_first = |covered_due: u64| {
+        let deadlines = [
+            12,
+            12,
+            12,
+            12,
+            covered_due,
+            covered_due,
+            covered_due,
+            covered_due,
+        ];
+        let decision = decide_in_contract(options(), &deadlines, |due| due == covered_due);
+        sent(decision).contract_first
+    };
+    assert!(sent_first(14));
+    assert!(!sent_first(30));
 }
 
 #[test]
