@@ -15,3 +15,4 @@ mod keys;
 mod life_cycle;
 mod load;
 mod top;
+mod tune;

@@ -564,3 +564,22 @@ async fn the_load_names_the_current_version_and_how_replicas_are_reached() {
     );
     assert_eq!(versions[1]["replicas"], json!([]));
 }
+
+#[tokio::test]
+async fn advice_is_about_linked_models_and_says_what_is_not_known() {
+    let bench = linked().await;
+    let advice = bench
+        .done("GET", "applications/a/advice", &Value::Null)
+        .await;
+    assert_eq!(advice["objective_seconds"], 0.02);
+    let versions = advice["versions"].as_array().expect("a list");
+    let version = versions.last().expect("the current one");
+    assert_eq!(
+        (&version["version"], &version["current"], &version["advice"]),
+        (&json!("2"), &json!(true), &Value::Null)
+    );
+    let (status, kind, _) = bench
+        .refused("GET", "applications/nobody/advice", &Value::Null)
+        .await;
+    assert_eq!((status, kind), (404, "not_found".into()));
+}
