@@ -43,6 +43,7 @@ const EDGES: [(&str, &[&str]); 16] = [
             "skysail-load",
             "skysail-monitor",
             "skysail-rpc",
+            "skysail-sim",
         ],
     ),
     (
