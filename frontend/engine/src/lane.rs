@@ -187,7 +187,8 @@ impl Lane {
             .position(|one| one.as_ref() == Some(&app.name));
         let place = taken.or_else(|| known.clone().position(Option::is_none));
         let place = place.unwrap_or(state.applications.len());
-        if place >= APPLICATIONS_MAX {
+        if place >= APPLICATIONS_MAX - 1 {
+            // Nobody's own, so that it has no guarantee.
             return APPLICATIONS_MAX - 1;
         }
         if place == state.applications.len() {

@@ -89,7 +89,10 @@ impl Standing {
             cancelled: tally.cancelled,
             queued: report.queued as u64,
             head_age: report.head_age.unwrap_or(0.0),
-            learned: report.learned.as_ref().map(learned),
+            learned: report
+                .learned
+                .as_ref()
+                .map(|known| learned(known, report.cost_mean)),
             capacity: self.capacity().map(|bears| bears.rate),
             headroom: self.headroom(),
             wait: histogram(&report.spread.wait),
@@ -100,9 +103,9 @@ impl Standing {
     }
 }
 
-fn learned(learned: &Learned) -> LearnedReading {
+fn learned(learned: &Learned, cost_mean: f64) -> LearnedReading {
     LearnedReading {
-        rate: learned.rate,
+        rate: learned.rate / cost_mean,
         alpha: learned.alpha,
         beta: learned.beta,
         margin: learned.margin,

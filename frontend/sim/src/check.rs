@@ -16,6 +16,10 @@ use crate::truth::{Form, Noise, Shape};
 const QUERIES: f64 = 20_000.0;
 /// Objectives that a run lasts at least: of an overload a queue bears one.
 const OBJECTIVES: f64 = 20.0;
+/// Queries of a run at most.
+const QUERIES_MAX: f64 = 2e6;
+/// An objective of so many of the largest batches is as good as one without end.
+const BATCHES_MAX: f64 = 50.0;
 /// Share in time at which a rate is borne.
 const BORNE: f64 = 0.99;
 /// Halvings of the interval in which the highest rate is searched.
@@ -56,9 +60,10 @@ impl Known {
     #[must_use]
     pub fn check(&self, rate: f64, seed: u64) -> Checked {
         let setting = self.setting(seed);
-        let length = (QUERIES / rate).max(OBJECTIVES * self.objective);
+        let length = (QUERIES / rate).max(OBJECTIVES * setting.objective);
+        let length = length.min(QUERIES_MAX / rate);
         let arrivals = Load::Poisson(1.0).arrivals(rate, length, seed);
-        let traffic = Traffic::of_one(&arrivals, self.objective, length);
+        let traffic = Traffic::of_one(&arrivals, setting.objective, length);
         let options = WindowOptions {
             profile: Some((self.alpha, self.beta)),
             ..WindowOptions::default()
@@ -95,6 +100,8 @@ impl Known {
             form: Form::Affine,
             rows_max: self.rows_max,
         };
+        let endless = BATCHES_MAX * shape.seconds(self.rows_max as f64);
+        let objective = self.objective.min(endless);
         Setting {
             noise: Noise {
                 seed,
@@ -105,7 +112,7 @@ impl Known {
                 first: self.first,
                 ..Pace::EVEN
             },
-            ..Setting::new(shape, self.objective, self.replicas, seed)
+            ..Setting::new(shape, objective, self.replicas, seed)
         }
     }
 }

@@ -71,7 +71,8 @@ struct QueueView {
 
 #[derive(Debug, Serialize)]
 struct LearnedView {
-    /// A batch takes `alpha + beta rows` on an average replica.
+    /// A batch takes `alpha + beta size` on an average replica; the size is that of its queries in
+    /// the unit of the version's `cost`.
     alpha_seconds: f64,
     beta_seconds: f64,
     /// Latency that is planned with over the typical one.
@@ -82,6 +83,8 @@ struct LearnedView {
     patience: f64,
     /// The largest batch that was answered.
     rows_seen: f64,
+    /// Mean size of a query.
+    cost_mean: f64,
     queries_per_second: f64,
 }
 
@@ -235,7 +238,10 @@ impl LaneView {
                 queries: report.queued,
                 head_age_seconds: report.head_age,
             },
-            learned: report.learned.as_ref().map(LearnedView::of),
+            learned: report
+                .learned
+                .as_ref()
+                .map(|learned| LearnedView::of(learned, report.cost_mean)),
             capacity: standing.capacity().map(|bears| CapacityView {
                 queries_per_second: bears.rate,
                 rows: bears.rows,
@@ -248,7 +254,7 @@ impl LaneView {
 }
 
 impl LearnedView {
-    fn of(learned: &Learned) -> LearnedView {
+    fn of(learned: &Learned, cost_mean: f64) -> LearnedView {
         LearnedView {
             alpha_seconds: learned.alpha,
             beta_seconds: learned.beta,
@@ -256,7 +262,8 @@ impl LearnedView {
             quantile: learned.quantile,
             patience: learned.patience,
             rows_seen: learned.seen,
-            queries_per_second: learned.rate,
+            cost_mean,
+            queries_per_second: learned.rate / cost_mean,
         }
     }
 }

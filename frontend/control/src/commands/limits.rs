@@ -66,7 +66,8 @@ pub fn batching_of_clipper(batch_size: i64) -> Result<Batching, ControlError> {
     if batch_size == -1 {
         return Ok(Batching::default());
     }
-    let size = u64::try_from(batch_size).map_err(|_| ControlError::BatchSize)?;
+    let size = u64::try_from(batch_size).ok().filter(|size| *size > 0);
+    let size = size.ok_or(ControlError::BatchSize)?;
     let batching = Batching::adaptive(Some(u32::try_from(size).unwrap_or(u32::MAX)));
     check_batching(&batching)?;
     Ok(batching)
@@ -163,9 +164,6 @@ fn check_batching(batching: &Batching) -> Result<(), ControlError> {
 }
 
 fn check_batch_size(size: u32) -> Result<(), ControlError> {
-    if size == 0 {
-        return Err(ControlError::BatchSize);
-    }
     let sizes = 1..=u64::from(BATCH_ROWS_MAX);
     check_range(("batch size", "batching"), size.into(), sizes)
 }

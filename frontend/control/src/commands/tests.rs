@@ -354,7 +354,7 @@ fn says_what_is_wrong_with_a_version() {
         path,
     );
     let adaptive = |size| Batching::adaptive(Some(size));
-    let size = "The batch size must be positive or DEFAULT_BATCH_SIZE, which is -1";
+    let size = "batch size is 0, expected 1 to 65536";
     bad_version(|new| new.batching = adaptive(0), "batching", size);
     let size = "batch size is 65537, expected 1 to 65536";
     bad_version(|new| new.batching = adaptive(65_537), "batching", size);

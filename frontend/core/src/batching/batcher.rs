@@ -63,6 +63,17 @@ impl Default for Options {
     }
 }
 
+/// Whether a query that leaves a batch without an answer is queued again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// It was asked, and asking twice does harm, or no good.
+    Never,
+    /// It may have been asked: it is queued again if it never was before.
+    Once,
+    /// Nobody has begun it.
+    Unasked,
+}
+
 /// Queue, queries, replicas and policy of one model version.
 #[derive(Debug)]
 pub struct Batcher<Q> {
@@ -223,7 +234,15 @@ impl<Q> Batcher<Q> {
     /// A replica is gone. Its queries are queued again if they may be asked twice.
     pub fn replica_left(&mut self, now: Instant, id: ReplicaId, actions: &mut Actions<Q>) {
         let now = self.at(now);
-        let (again, cause) = (self.options.idempotent, Cause::ReplicaLost);
+        let again = if self.options.idempotent {
+            Again::Once
+        } else {
+            Again::Never
+        };
+        let cause = Cause::ReplicaLost;
+        if let Some(place) = self.fleet.place(id) {
+            self.policy.replica_left(place);
+        }
         let replica = self.fleet.remove(id);
         let flights = replica.iter().flat_map(|one| &one.flights);
         for row in flights.flat_map(|flight| &flight.rows) {
@@ -292,10 +311,10 @@ impl<Q> Batcher<Q> {
             }
             Ended::Failed => {
                 self.fleet.failed(place, now);
-                (false, Cause::ModelError)
+                (Again::Never, Cause::ModelError)
             }
-            Ended::Expired => (false, Cause::ExpiredModel),
-            Ended::Cancelled => (true, Cause::ReplicaLost),
+            Ended::Expired => (Again::Never, Cause::ExpiredModel),
+            Ended::Cancelled => (Again::Unasked, Cause::ReplicaLost),
         };
         for row in &flight.rows {
             self.leave_flight(row.key, now, again, cause, actions);
@@ -385,7 +404,7 @@ impl<Q> Batcher<Q> {
         &mut self,
         key: Key,
         now: At,
-        again: bool,
+        again: Again,
         cause: Cause,
         actions: &mut Actions<Q>,
     ) {
@@ -397,8 +416,13 @@ impl<Q> Batcher<Q> {
         if held.queued || held.in_flight > 0 {
             return;
         }
-        if again && serving && !held.failed_over && held.deadline > now {
-            held.failed_over = true;
+        let may = match again {
+            Again::Never => false,
+            Again::Once => !held.failed_over,
+            Again::Unasked => true,
+        };
+        if may && serving && held.deadline > now {
+            held.failed_over |= again == Again::Once;
             self.enqueue(key);
         } else if let Some(held) = self.take(key) {
             actions.given_back.push(Returned::new(held.query, cause));

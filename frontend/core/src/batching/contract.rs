@@ -38,8 +38,13 @@ pub struct Contracts {
 }
 
 impl Contracts {
-    /// Guarantees an application this many queries a second, or nothing any more.
+    /// Guarantees an application this many queries a second, or nothing any more. What it has
+    /// used of a guarantee that it has already stays used.
     pub fn set(&mut self, now: At, application: usize, rate: Option<f64>) {
+        let known = self.buckets.get(application).copied().flatten();
+        if known.map(|bucket| bucket.rate) == rate {
+            return;
+        }
         if application >= self.buckets.len() {
             self.buckets.resize(application + 1, None);
         }
@@ -82,5 +87,11 @@ mod tests {
         let covered = times.filter(|now| contracts.admits(*now, 0)).count();
         assert!((1000..=1011).contains(&covered), "{covered} in 10 s");
         assert!(!contracts.admits(At::default(), 1), "it has none");
+        let end = At::from_nanos(10_000_000_000);
+        while contracts.admits(end, 0) {}
+        contracts.set(end, 0, Some(100.0));
+        assert!(!contracts.admits(end, 0), "it is no new one");
+        contracts.set(end, 0, Some(200.0));
+        assert!(contracts.admits(end, 0));
     }
 }

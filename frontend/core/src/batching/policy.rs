@@ -213,6 +213,9 @@ pub trait Policy: Send + std::fmt::Debug {
     /// A replica came to this place; what is known of an earlier one there is void.
     fn replica_joined(&mut self, _place: usize, _rows_max: usize) {}
 
+    /// The replica in this place is gone.
+    fn replica_left(&mut self, _place: usize) {}
+
     /// Least seconds before its deadline at which asking a query elsewhere as well makes sense.
     fn hedge_slack(&self) -> f64 {
         0.0

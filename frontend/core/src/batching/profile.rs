@@ -37,8 +37,6 @@ const SPEED_GAIN: (f64, f64) = (0.04, 0.5);
 const SPEED: (f64, f64) = (1e-4, 1e6);
 /// A latency counts at least as that.
 const SECONDS_MIN: f64 = 1e-9;
-/// Batches after which the mean of the speeds is made 1 again.
-const NORMALISE_EVERY: u64 = 64;
 /// The margin's quantile at first, and its range. Where times vary widely, the last few per cent
 /// of them cost more than they bring.
 const QUANTILE_START: f64 = 0.92;
@@ -80,6 +78,8 @@ pub trait LatencyModel: Send + std::fmt::Debug {
     }
     /// A replica came.
     fn replica_joined(&mut self, _replica: usize) {}
+    /// A replica is gone.
+    fn replica_left(&mut self, _replica: usize) {}
 }
 
 impl Point {
@@ -126,7 +126,8 @@ impl Speed {
 pub struct Profile {
     knots: [Point; KNOTS],
     curve: Curve,
-    speeds: Vec<Speed>,
+    /// By place; none where no replica is.
+    speeds: Vec<Option<Speed>>,
     residuals: Residuals,
     margin: f64,
     tail: f64,
@@ -188,7 +189,7 @@ impl Profile {
     }
 
     fn factor(&self, replica: usize) -> f64 {
-        self.speeds.get(replica).map_or(1.0, |speed| speed.factor)
+        self.speed(replica).map_or(1.0, |speed| speed.factor)
     }
 
     fn learn_first(&mut self, size: f64, seconds: f64) {
@@ -199,12 +200,12 @@ impl Profile {
     fn learn_latency(&mut self, replica: usize, size: f64, seconds: f64) {
         let ratio = seconds / self.typical(replica, size).max(1e-12);
         self.residuals.add(ratio);
-        if let Some(speed) = self.speeds.get_mut(replica) {
+        if let Some(speed) = self.speed_mut(replica) {
             speed.learn(ratio.max(1e-12).ln());
         }
         let factor = self.factor(replica);
         self.knots[knot_index(size)].learn(size, seconds / factor);
-        self.refit();
+        self.normalise();
     }
 
     fn refit(&mut self) {
@@ -216,7 +217,8 @@ impl Profile {
     /// Moves what all speeds have in common into the shape; no prediction changes.
     fn normalise(&mut self) {
         let common = self.speed_mean();
-        self.speeds.iter_mut().for_each(|one| one.factor /= common);
+        let speeds = self.speeds.iter_mut().flatten();
+        speeds.for_each(|one| one.factor /= common);
         self.knots
             .iter_mut()
             .for_each(|knot| knot.seconds *= common);
@@ -225,8 +227,22 @@ impl Profile {
 
     /// Geometric mean of the speeds; 1 without replicas.
     fn speed_mean(&self) -> f64 {
-        let logarithms = self.speeds.iter().map(|speed| speed.factor.ln());
-        (logarithms.sum::<f64>() / self.speeds.len().max(1) as f64).exp()
+        self.mean(|speed| speed.factor.ln()).map_or(1.0, f64::exp)
+    }
+
+    fn mean(&self, of: impl Fn(&Speed) -> f64) -> Option<f64> {
+        let speeds = self.speeds.iter().flatten();
+        let (sum, count) =
+            speeds.fold((0.0, 0), |(sum, count), speed| (sum + of(speed), count + 1));
+        (count > 0).then(|| sum / f64::from(count))
+    }
+
+    fn speed(&self, replica: usize) -> Option<&Speed> {
+        self.speeds.get(replica)?.as_ref()
+    }
+
+    fn speed_mut(&mut self, replica: usize) -> Option<&mut Speed> {
+        self.speeds.get_mut(replica)?.as_mut()
     }
 
     /// Least squares of relative errors over the knots: alpha and beta.
@@ -260,7 +276,7 @@ impl Profile {
     /// A straggler is no knowledge, unless it is the rule.
     fn is_straggler(&mut self, done: &Done) -> bool {
         let slow = done.latency > STRAGGLER * self.typical(done.replica, done.size);
-        let Some(speed) = self.speeds.get_mut(done.replica) else {
+        let Some(speed) = self.speed_mut(done.replica) else {
             return false;
         };
         speed.stragglers = if slow { speed.stragglers + 1 } else { 0 };
@@ -301,8 +317,7 @@ impl LatencyModel for Profile {
     }
 
     fn affine(&self) -> (f64, f64) {
-        let sum: f64 = self.speeds.iter().map(|speed| speed.factor).sum();
-        let mean = sum / self.speeds.len().max(1) as f64;
+        let mean = self.mean(|speed| speed.factor).unwrap_or(1.0);
         (mean * self.curve.alpha, mean * self.curve.beta)
     }
 
@@ -328,9 +343,6 @@ impl LatencyModel for Profile {
             return;
         }
         self.learn_latency(done.replica, done.size, done.latency);
-        if self.batches.is_multiple_of(NORMALISE_EVERY) {
-            self.normalise();
-        }
         if done.bound {
             self.steer(late_share);
         }
@@ -349,7 +361,9 @@ impl LatencyModel for Profile {
             patience: 0.0,
             seen: self.seen,
             rate: 0.0,
-            slowness: self.speeds.iter().map(|speed| speed.factor).collect(),
+            slowness: (0..self.speeds.len())
+                .map(|place| self.factor(place))
+                .collect(),
             residuals: self.residuals.shares().collect(),
         })
     }
@@ -360,10 +374,17 @@ impl LatencyModel for Profile {
             surprises: 0,
             stragglers: 0,
         };
-        if replica < self.speeds.len() {
-            self.speeds[replica] = speed;
-        } else {
-            self.speeds.resize(replica + 1, speed);
+        if replica >= self.speeds.len() {
+            self.speeds.resize(replica + 1, None);
+        }
+        self.speeds[replica] = Some(speed);
+    }
+
+    fn replica_left(&mut self, replica: usize) {
+        // What all had in common stays known, also if this was the last one.
+        self.normalise();
+        if let Some(place) = self.speeds.get_mut(replica) {
+            *place = None;
         }
     }
 }

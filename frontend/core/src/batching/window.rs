@@ -88,10 +88,10 @@ impl ArrivalRate {
         self.fast.max(self.slow)
     }
 
-    /// The same for people: it fades once nothing was decided for a while, as nothing came.
+    /// What people see: it fades once nothing was decided for a while, as nothing came.
     fn faded(&self, now: At) -> f64 {
         let silent = (now.since(self.at) / SLOW_SECONDS - 1.0).max(0.0);
-        self.most() * (-silent).exp()
+        self.slow * (-silent).exp()
     }
 }
 
@@ -445,6 +445,10 @@ impl<M: LatencyModel> Policy for Window<M> {
 
     fn replica_joined(&mut self, place: usize, _rows_max: usize) {
         self.model.replica_joined(place);
+    }
+
+    fn replica_left(&mut self, place: usize) {
+        self.model.replica_left(place);
     }
 
     fn hedge_slack(&self) -> f64 {

@@ -45,7 +45,7 @@ pub(crate) struct Add {
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     slo: Duration,
     /// Queries a second that are served before those of other applications under overload
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = parse::rate)]
     guarantee: Option<f64>,
     /// The answer where there is no prediction in time
     #[arg(long, value_name = "OUTPUT", allow_hyphen_values = true)]

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::client::Client;
-use super::render::{Table, cell, items, number, seconds, sections};
+use super::render::{Table, cell, items, number, seconds, sections, unit};
 use super::{Common, Outcome, Printed, segment};
 
 /// `model explain`.
@@ -41,13 +41,23 @@ impl Explain {
             query.unwrap_or_default()
         );
         let answer = client.get(&path)?;
-        let versions = items(&answer.value["versions"]).iter();
+        let versions = shown(items(&answer.value["versions"]), self.version.is_some());
         let texts: Vec<_> = versions.map(|one| text(one, self.last)).collect();
         Ok(Printed {
             text: texts.join("\n"),
             json: answer.text,
         })
     }
+}
+
+/// The current version first, then the others; those that do nothing only if they are asked for.
+fn shown(versions: &[Value], all: bool) -> impl Iterator<Item = &Value> {
+    let is_current = |one: &&Value| one["current"] == true;
+    let does = move |one: &&Value| all || !items(&one["replicas"]).is_empty();
+    let others = versions
+        .iter()
+        .filter(move |one| !is_current(one) && does(one));
+    versions.iter().filter(is_current).chain(others)
 }
 
 fn text(version: &Value, last: usize) -> String {
@@ -123,9 +133,10 @@ fn state(version: &Value) -> String {
 
 fn latency(learned: &Value) -> String {
     format!(
-        "{} a batch and {} a row, planned with {:.2} of it",
+        "{} a batch and {} a {}, planned with {:.2} of it",
         seconds(&learned["alpha_seconds"]),
         seconds(&learned["beta_seconds"]),
+        unit(&learned["cost_mean"]),
         number(&learned["margin"]),
     )
 }
@@ -256,6 +267,22 @@ mod tests {
         ] {
             assert!(text.contains(said), "{said} in\n{text}");
         }
+    }
+
+    #[test]
+    fn the_current_version_comes_first_and_idle_ones_are_left_out() {
+        let one = |name: &str, current: bool, replicas: Value| json!({ "version": name, "current": current, "replicas": replicas });
+        let versions = [
+            one("1", false, json!([])),
+            one("2", false, json!([{}])),
+            one("3", true, json!([])),
+        ];
+        let names = |all| -> Vec<_> {
+            let shown = shown(&versions, all);
+            shown.map(|one| cell(&one["version"])).collect()
+        };
+        assert_eq!(names(false), ["3", "2"]);
+        assert_eq!(names(true), ["3", "1", "2"]);
     }
 
     #[test]

@@ -77,14 +77,14 @@ struct Batching {
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     batch_wait: Option<Duration>,
     /// Share of the answers that may be late (adaptive; default 0.009)
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = parse::share)]
     late_budget: Option<f64>,
     /// Most time that a query waits for company, as a share of its objective (adaptive; default
     /// 0.5)
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = parse::share)]
     wait_share: Option<f64>,
     /// Share of the rows that may be asked of two replicas (adaptive; default 0.05)
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = parse::share)]
     hedge_share: Option<f64>,
     /// Sizes that the model has compiled shapes for, ascending (adaptive)
     #[arg(long, value_name = "ROWS,…", value_delimiter = ',')]

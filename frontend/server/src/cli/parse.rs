@@ -38,6 +38,20 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_micros(total as u64))
 }
 
+/// A share, from 0 to 1.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok();
+    let share = number.filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("'{text}' is not a share, expected a number from 0 to 1"))
+}
+
+/// A rate that is more than nothing, and finite.
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok();
+    let rate = number.filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| format!("'{text}' is not a rate, expected a positive number a second"))
+}
+
 /// Microseconds as the API takes them.
 pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
@@ -87,6 +101,16 @@ mod tests {
         ] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn shares_and_rates_are_numbers_that_json_knows() {
+        assert_eq!((share("0.05"), share("1")), (Ok(0.05), Ok(1.0)));
+        assert_eq!(rate("120.5"), Ok(120.5));
+        for wrong in ["", "x", "NaN", "inf", "-1"] {
+            assert!(share(wrong).is_err() && rate(wrong).is_err(), "{wrong}");
+        }
+        assert!(share("1.5").is_err() && rate("0").is_err());
     }
 
     #[test]

@@ -101,7 +101,18 @@ pub(super) fn seconds(value: &Value) -> String {
         None => "-".to_owned(),
         Some(seconds) if seconds.abs() >= 1.0 => format!("{seconds:.1}s"),
         Some(seconds) if seconds.abs() >= 1e-3 => format!("{:.1}ms", seconds * 1e3),
+        Some(seconds) if seconds.abs() < 1e-6 && seconds != 0.0 => {
+            format!("{:.0}ns", seconds * 1e9)
+        }
         Some(seconds) => format!("{:.0}us", seconds * 1e6),
+    }
+}
+
+/// What a latency grows by, where a query is so many of them.
+pub(super) fn unit(cost_mean: &Value) -> String {
+    match number(cost_mean) {
+        mean if mean > 1.0 => format!("unit of size, {mean:.1} of them a query"),
+        _ => "row".to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::render::{Table, cell, items, number, seconds, sections};
+use super::render::{Table, cell, items, number, seconds, sections, unit};
 use super::{Common, Outcome, Printed, segment};
 use simulated::Simulated;
 
@@ -21,7 +21,8 @@ The advice goes by what was learned from the batches so far: a model that has se
 only small batches, is known little. It is then checked against the simulator: the batcher that
 serves, on a virtual clock, with the latency that was learned and queries that come at random.
 
-BINDING is what keeps the rate from being larger:
+BEARS is what the replicas answer at most, by analysis; SIMULATED is that with chance, which takes
+more the tighter the SLO is. BINDING is what keeps the rate from being larger:
   slo                 larger batches would be late: a looser objective, or a replica more
   container_rows_max  the container takes no larger batches
   size_max            --batch-size of the version
@@ -84,17 +85,13 @@ fn text(version: &Value, objective: f64, simulated: Option<&Simulated>) -> Strin
         let why = "nothing is known yet: it takes a replica, a policy that learns, and queries";
         return sections(&[(&title, why.to_owned())]);
     }
-    let mut said = now(advice);
-    if let Some(simulated) = simulated {
-        said.push_str(&simulated.text());
-    }
     sections(&[
-        (&title, said),
-        ("WHAT IF", what_if(advice, objective).or("")),
+        (&title, now(advice, simulated)),
+        ("WHAT IF (by analysis)", what_if(advice, objective).or("")),
     ])
 }
 
-fn now(advice: &Value) -> String {
+fn now(advice: &Value, simulated: Option<&Simulated>) -> String {
     let capacity = &advice["capacity"];
     let (rate, known) = (number(&capacity["queries_per_second"]), &advice["known"]);
     let arriving = number(&advice["arriving_per_second"]);
@@ -106,18 +103,20 @@ fn now(advice: &Value) -> String {
     };
     if rate > 0.0 {
         let rows = cell(&capacity["rows"]);
-        let safe = number(&advice["safe_per_second"]);
         line(
             "bears",
             format!(
-                "{rate:.0} queries a second on {}, in batches of {rows}; {safe:.0} with room for bursts",
+                "{rate:.0} queries a second on {}, in batches of {rows}",
                 counted(replicas, "replica")
             ),
         );
+        if let Some(simulated) = simulated {
+            line("simulated", simulated.text());
+        }
         let left = 100.0 * (1.0 - arriving / rate);
         line(
             "arriving",
-            format!("{arriving:.0} a second: {left:.0} % are left"),
+            format!("{arriving:.0} a second: headroom {left:.0} %"),
         );
     } else {
         line(
@@ -144,10 +143,7 @@ fn latency(advice: &Value) -> String {
         0 => "",
         _ => ", bent by what was seen",
     };
-    let each = match number(&known["cost_mean"]) {
-        mean if mean > 1.0 => format!("unit of size, {mean:.1} of them a query"),
-        _ => "row".to_owned(),
-    };
+    let each = unit(&known["cost_mean"]);
     format!(
         "{} a batch and {} a {each}{bent}; alone {}, planned with {}",
         seconds(&known["alpha_seconds"]),

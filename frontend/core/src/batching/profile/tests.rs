@@ -137,3 +137,26 @@ fn spikes_do_not_part_the_speed_from_the_shape() {
     let learned = profile.learned().expect("it learns");
     assert!((2e-4..4e-4).contains(&(learned.alpha + learned.beta)));
 }
+
+#[test]
+fn a_replica_that_left_counts_no_more_and_what_all_shared_is_kept() {
+    let mut profile = profile(2);
+    for _ in 0..40 {
+        feed(&mut profile, 0, 7, |rows| 1e-3 + 1e-4 * rows);
+        feed(&mut profile, 1, 7, |rows| 4e-3 + 4e-4 * rows);
+    }
+    profile.replica_left(1);
+    assert!(
+        near(profile.affine().0, 1e-3, 0.15),
+        "{:?}",
+        profile.affine()
+    );
+    profile.replica_joined(1);
+    assert!(near(profile.typical(1, 16.0), 2.6e-3, 0.15));
+    profile.replica_left(0);
+    profile.replica_left(1);
+    profile.replica_joined(0);
+    assert!(near(profile.typical(0, 16.0), 2.6e-3, 0.15));
+    let learned = Profile::new(0.009).learned().expect("it learns");
+    assert!(learned.alpha.is_sign_positive() && learned.beta.is_sign_positive());
+}

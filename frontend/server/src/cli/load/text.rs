@@ -60,6 +60,13 @@ fn counts(slo: Option<Duration>, measured: &Measured) -> Table {
     row("answered".to_owned(), measured.answered);
     if let Some(slo) = slo {
         row(format!("in time ({})", shown(slo)), measured.in_time);
+        let defaults: u64 = measured.defaults.values().sum();
+        let late = measured
+            .answered
+            .saturating_sub(measured.in_time + defaults);
+        if late > 0 {
+            row("predicted late".to_owned(), late);
+        }
     }
     for (cause, count) in &measured.defaults {
         row(format!("default: {cause}"), *count);

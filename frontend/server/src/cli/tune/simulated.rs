@@ -37,14 +37,14 @@ impl Simulated {
         })
     }
 
-    /// A line for people.
+    /// The same for people.
     pub(super) fn text(&self) -> String {
         format!(
-            "simulated  of {:.0} a second {:.1} % are in time, p99 {}; 99 % are up to {:.0} a second\n",
+            "{:.0} a second with 99 % in time; of {:.0} a second {:.1} % are, p99 {}",
+            self.bears_per_second,
             self.queries_per_second,
             100.0 * self.in_time,
             seconds(&self.p99_seconds.into()),
-            self.bears_per_second,
         )
     }
 }

@@ -34,8 +34,8 @@ fn says_what_is_borne_and_what_would_change_it() {
     let text = text(&version(), 0.02, None);
     for said in [
         "m:1\n",
-        "bears      500 queries a second on 1 replica, in batches of 5; 450 with room for bursts",
-        "arriving   125 a second: 75 % are left",
+        "bears      500 queries a second on 1 replica, in batches of 5",
+        "arriving   125 a second: headroom 75 %",
         "binding    slo",
         "latency    5.0ms a batch and 1.0ms a row; alone 6.0ms, planned with 6.6ms",
         "needed     for 125 a second: 1 replica at this SLO, or an SLO of 14.5ms",
