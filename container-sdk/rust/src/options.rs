@@ -9,9 +9,9 @@ use skysail_rpc::transport::{ClientKeys, zmq};
 
 use crate::{Ctx, StartError};
 
-/// Batches in flight unless the options say otherwise: nothing waits behind a batch that is
-/// computing while another replica may be idle.
-const SLOTS_DEFAULT: u16 = 1;
+/// Batches in flight unless the options say otherwise: the one that is computed, and one that the
+/// front end may send ahead when the first is about to end.
+const SLOTS_DEFAULT: u16 = 2;
 
 /// Longest spin that may be asked for.
 const SPIN_US_MAX: u32 = 10_000;

@@ -229,7 +229,7 @@ impl Engine {
         for lane in self.0.lanes() {
             self.0.carry_out(&lane, lane.register(None));
         }
-        self.0.command(Command::DrainAll);
+        drop(self.0.command(Command::DrainAll));
     }
 
     async fn ask_lane(&self, to: &Destination, question: Question) -> Answer {
@@ -292,11 +292,16 @@ impl Shared {
 
     /// Does what a lane wants done: answers, hands batches over, schedules a wake-up.
     pub(crate) fn carry_out(self: &Arc<Self>, lane: &Arc<Lane>, mut work: Work) {
-        for batch in work.batches.drain(..) {
-            self.command(Command::Batch(lane.clone(), batch));
+        while !work.batches.is_empty() {
+            let batch = work.batches.remove(0);
+            if let Err(Command::Batch(_, batch)) = self.command(Command::Batch(lane.clone(), batch))
+            {
+                work.absorb(lane.batch_lost(Instant::now(), batch));
+            }
         }
         for cancel in work.cancels.drain(..) {
-            self.command(Command::Cancel(cancel));
+            // Lost, the batch stays where it is, and ends there.
+            drop(self.command(Command::Cancel(cancel)));
         }
         work.answer_given_back();
         if let Some(at) = work.wake_at {
@@ -314,12 +319,12 @@ impl Shared {
         });
     }
 
-    fn command(&self, command: Command) {
-        // A command that finds no room is dropped, and with it its queries' answerers,
-        // which say so.
-        if self.commands.try_send(command).is_err() {
+    /// Hands a command to the task that owns the socket, or gives it back if that has no room.
+    fn command(&self, command: Command) -> Result<(), Command> {
+        self.commands.try_send(command).map_err(|refused| {
             tracing::error!(limit = COMMANDS_MAX, "the RPC task does not keep up");
-        }
+            refused.into_inner()
+        })
     }
 
     /// Looks the question up, and sends it on its way if nobody has asked it before.
@@ -386,10 +391,10 @@ impl Shared {
             (None, None) => None,
         };
         if let Some((reason, detail)) = reject {
-            self.command(Command::End {
+            drop(self.command(Command::End {
                 lane: lane.clone(),
                 reject: Reject { reason, detail },
-            });
+            }));
         }
         if now.is_none() {
             self.forget(&mut self.lock_lanes(), lane);

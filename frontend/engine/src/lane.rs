@@ -324,6 +324,13 @@ impl Lane {
         state.poll(now)
     }
 
+    /// A batch found no way to its replica: its queries are given back.
+    #[cold]
+    pub(crate) fn batch_lost(&self, now: Instant, batch: Batch) -> Work {
+        let which = (batch.replica, batch.number);
+        self.batch_ended(now, which, Ended::Failed, batch.rows, &mut Vec::new())
+    }
+
     /// The wake-up for `at` came: forms what batches can be formed.
     pub(crate) fn woken(&self, now: Instant, at: Instant) -> Work {
         let mut state = self.lock();
@@ -422,6 +429,15 @@ impl State {
 }
 
 impl Work {
+    /// Adds what another call wants done.
+    pub(crate) fn absorb(&mut self, other: Work) {
+        self.batches.extend(other.batches);
+        self.cancels.extend(other.cancels);
+        self.given_back.extend(other.given_back);
+        self.wake_at = self.wake_at.into_iter().chain(other.wake_at).min();
+        self.error = self.error.take().or(other.error);
+    }
+
     /// Answers what was given back. Called after the lane's lock is released.
     pub(crate) fn answer_given_back(&mut self) {
         let error = self.error.take();

@@ -122,6 +122,14 @@ fn notes(plan: &Plan, run: &Run) -> Vec<String> {
             measured.waited, plan.connections,
         ));
     }
+    if measured.errors() * 100 > measured.offered {
+        let kinds: Vec<&str> = measured.errors.keys().map(AsRef::as_ref).collect();
+        notes.push(format!(
+            "{} of what was offered got no answer: {}",
+            percent(measured.errors(), measured.offered),
+            kinds.join(", "),
+        ));
+    }
     if limit(plan.window.slo, measured) == Some(Limit::Load) {
         notes.push(
             "the load itself was sent late: it, not the server, is the limit on this machine"
