@@ -461,12 +461,15 @@ async fn within(pending: Pending, deadline: Instant) -> Said {
     }
 }
 
+/// Whether a query that joined another one, which ended so, has reason to ask by itself: its
+/// deadline and its application's contract are its own.
 fn may_ask_again(cause: Cause, deadline: Instant) -> bool {
-    let lost = matches!(
-        cause,
-        Cause::ExpiredQueue | Cause::ReplicaLost | Cause::QueueFull
-    );
-    lost && deadline > Instant::now()
+    let is_the_others = match cause {
+        Cause::Shed | Cause::QueueFull | Cause::ReplicaLost => true,
+        Cause::ExpiredQueue | Cause::ExpiredModel => true,
+        Cause::NoReplica | Cause::ModelError | Cause::Draining => false,
+    };
+    is_the_others && deadline > Instant::now()
 }
 
 fn ready(said: Said) -> Pending {

@@ -576,6 +576,26 @@ async fn a_fixed_batch_goes_when_its_wait_is_over() {
     assert_eq!(batches, [[1.0, 2.0]], "they waited for each other");
 }
 
+/// The one that it joined is with the model when its time is over; this one has time left.
+#[tokio::test]
+async fn whoever_joined_a_query_that_expired_in_the_model_asks_again() {
+    let frontend = Frontend::start(1 << 20);
+    let first = frontend.container("1").await;
+    first.then(Do::Nothing);
+    let short = frontend.ask_for(1.0, Duration::from_millis(50));
+    let long = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        frontend.ask(1.0).await
+    };
+    let other = async {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        frontend.container("1").await
+    };
+    let (short, long, _other) = tokio::join!(short, long, other);
+    assert_eq!(cause(&short), Cause::ExpiredModel);
+    assert_eq!(prediction(&long), 2.0);
+}
+
 /// A query that joined one that ran out of time is not lost with it.
 #[tokio::test]
 async fn queries_are_measured_as_their_version_says() {

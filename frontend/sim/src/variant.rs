@@ -112,6 +112,10 @@ impl LatencyModel for FixedMargin {
         self.profile.size_within(replica, seconds)
     }
 
+    fn whole(&self, size: f64) -> f64 {
+        self.profile.whole(size)
+    }
+
     fn size_cap(&self) -> f64 {
         self.profile.size_cap()
     }

@@ -371,7 +371,10 @@ impl Replica {
 
     fn is_nearly_idle(&self, now: At) -> bool {
         let first = self.flights.front();
-        let is_due = |flight: &Flight| now.since(flight.expected_end()).abs() <= self.transport;
+        let is_due = |flight: &Flight| {
+            let close = now.since(flight.expected_end()).abs() <= self.transport;
+            close && !flight.is_overdue(now)
+        };
         // A policy that predicts nothing has nothing sent ahead.
         first.is_some_and(|flight| flight.predicted > 0.0 && is_due(flight))
     }

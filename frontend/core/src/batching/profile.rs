@@ -40,7 +40,7 @@ const SECONDS_MIN: f64 = 1e-9;
 /// The margin's quantile at first, and its range. Where times vary widely, the last few per cent
 /// of them cost more than they bring.
 const QUANTILE_START: f64 = 0.92;
-const QUANTILE: (f64, f64) = (0.5, 0.96);
+const QUANTILE: (f64, f64) = (0.5, 0.98);
 const QUANTILE_GAIN: f64 = 0.05;
 /// Share of the late budget that stragglers leave, however many they are: a margin against what
 /// no margin covers gives up far more queries than it saves.
@@ -60,6 +60,10 @@ pub trait LatencyModel: Send + std::fmt::Debug {
     fn cautious(&self, replica: usize, size: f64) -> f64;
     /// The largest size that with the margin takes at most so long; may be 0 or infinite.
     fn size_within(&self, replica: usize, seconds: f64) -> f64;
+    /// The size as a whole number.
+    fn whole(&self, size: f64) -> f64 {
+        size.floor()
+    }
     /// The largest size to try.
     fn size_cap(&self) -> f64;
     /// Seconds of a batch, and of each unit of size, on an average replica.
@@ -310,6 +314,11 @@ impl LatencyModel for Profile {
     fn size_within(&self, replica: usize, seconds: f64) -> f64 {
         let typical = seconds / (self.margin * self.factor(replica));
         self.curve.size_within(typical)
+    }
+
+    /// Rounded, not cut off: the margin is steered by what comes of it.
+    fn whole(&self, size: f64) -> f64 {
+        size.round()
     }
 
     fn size_cap(&self) -> f64 {

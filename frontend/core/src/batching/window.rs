@@ -11,7 +11,7 @@
 //!
 //! # Invariants
 //! - With no patience an idle replica gets a batch, or the queue is shed empty.
-//! - A hopeless query is shed by the median, not the margin, and once per objective one is sent
+//! - A hopeless query is shed by the median, not the margin, and once in a while one is sent
 //!   all the same: a profile that is too pessimistic must be able to recover.
 //!
 //! # Cost
@@ -24,6 +24,11 @@ use super::time::At;
 
 /// Patience below this is none.
 const PATIENCE_MIN: f64 = 0.02;
+/// Times that a batch of one fits between two probes, in the end: a twentieth of a replica at most
+/// is tried in vain.
+const PROBE_PAUSE_MAX: f64 = 20.0;
+/// A batch that takes less than that share of its prediction is news.
+const NEWS: f64 = 0.7;
 /// What a decision that shed adds to the patience.
 const PATIENCE_STEP: f64 = 0.05;
 /// Room above the arrival rate that a waited-for batch must bear.
@@ -105,6 +110,8 @@ pub struct Window<M = Profile> {
     /// When the patience was last decayed, and with what time constant it is.
     patient_since: At,
     last_probe: Option<At>,
+    /// Seconds until the next one; doubled by each that brought no news.
+    probe_pause: f64,
     shed_at: Option<At>,
 }
 
@@ -146,6 +153,7 @@ impl<M: LatencyModel> Window<M> {
             patience: 0.0,
             patient_since: At::default(),
             last_probe: None,
+            probe_pause: 0.0,
             shed_at: None,
         }
     }
@@ -195,10 +203,12 @@ impl<M: LatencyModel> Window<M> {
         }
         let none_left = view.queue.size_from(Class::Any, before) == 0.0;
         let objective = head.deadline.since(head.arrival);
-        let due = |at: At| view.now.since(at) >= objective;
+        let pause = self.probe_pause.max(objective);
+        let due = |at: At| view.now.since(at) >= pause;
         let probe = none_left && self.last_probe.is_none_or(due);
         if probe {
             self.last_probe = Some(view.now);
+            self.probe_pause = (2.0 * pause).min(PROBE_PAUSE_MAX * alone);
             if alone_in_queue {
                 return None;
             }
@@ -224,8 +234,8 @@ impl<M: LatencyModel> Window<M> {
             .min(self.model.size_cap().max(least))
             .max(least);
         let slack = head.deadline.since(view.start);
-        // Rounded, not cut off: the margin is steered by what comes of it.
-        let within = self.model.size_within(view.replica, slack).round();
+        let within = self.model.size_within(view.replica, slack);
+        let within = self.model.whole(within);
         Sizes {
             batch: within.clamp(least, limit),
             limit,
@@ -436,6 +446,9 @@ impl<M: LatencyModel> Policy for Window<M> {
     }
 
     fn completed(&mut self, done: &Done) {
+        if done.latency < NEWS * self.model.typical(done.replica, done.size) {
+            self.probe_pause = 0.0;
+        }
         self.model.learn(done);
     }
 

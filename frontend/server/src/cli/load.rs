@@ -116,6 +116,16 @@ struct Step {
     run: Run,
 }
 
+/// How a run ended, for the exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// With figures.
+    Found,
+    /// Without a single answer, or without a rate that holds.
+    Nothing,
+    Interrupted,
+}
+
 impl Load {
     /// Sends the load and prints what came of it.
     ///
@@ -126,14 +136,15 @@ impl Load {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let is_interrupted = if self.find_max {
+        let ended = if self.find_max {
             runtime.block_on(self.search(plan))?
         } else {
             runtime.block_on(self.once(&plan))?
         };
-        Ok(match is_interrupted {
-            true => ExitCode::from(INTERRUPTED),
-            false => ExitCode::SUCCESS,
+        Ok(match ended {
+            Ended::Found => ExitCode::SUCCESS,
+            Ended::Nothing => ExitCode::FAILURE,
+            Ended::Interrupted => ExitCode::from(INTERRUPTED),
         })
     }
 
@@ -192,8 +203,8 @@ impl Load {
         })
     }
 
-    /// One run; gives whether it was interrupted.
-    async fn once(&self, plan: &Plan) -> anyhow::Result<bool> {
+    /// One run.
+    async fn once(&self, plan: &Plan) -> anyhow::Result<Ended> {
         let run = plan.run(&plan.schedule, plan.seed).await?;
         let report = if self.json {
             json::report(plan, &run).to_string()
@@ -201,11 +212,11 @@ impl Load {
             format!("{}\n{}", text::heading(plan), text::report(plan, &run))
         };
         write_lines(&report)?;
-        Ok(run.is_interrupted)
+        Ok(Ended::of(run.is_interrupted, run.measured.answered > 0))
     }
 
-    /// A run a step until the rate is found; gives whether it was interrupted.
-    async fn search(&self, plan: Plan) -> anyhow::Result<bool> {
+    /// A run a step until the rate is found.
+    async fn search(&self, plan: Plan) -> anyhow::Result<Ended> {
         let mut search = Search::new(self.schedule.rate());
         let (mut steps, mut best) = (Vec::<Value>::new(), None);
         let mut is_interrupted = false;
@@ -234,7 +245,17 @@ impl Load {
         } else {
             text::found(&plan, best.as_ref(), is_interrupted)
         })?;
-        Ok(is_interrupted)
+        Ok(Ended::of(is_interrupted, best.is_some()))
+    }
+}
+
+impl Ended {
+    fn of(is_interrupted: bool, found: bool) -> Ended {
+        match (is_interrupted, found) {
+            (true, _) => Ended::Interrupted,
+            (false, true) => Ended::Found,
+            (false, false) => Ended::Nothing,
+        }
     }
 }
 

@@ -354,6 +354,29 @@ fn recovers_from_a_profile_that_is_wrong_either_way() {
     }
 }
 
+/// Queries that nothing could answer in time beside others: they are tried now and then.
+#[test]
+fn hopeless_queries_take_a_small_part_of_a_replica() {
+    let mut world = World::new(Box::new(Window::new(WindowOptions::default())), 1);
+    let mut busy = Duration::ZERO;
+    for _ in 0..2_000 {
+        world.push(0, Duration::from_millis(1), 1);
+        world.poll();
+        if world.busy.contains_key(&0) {
+            world.now += Duration::from_millis(6);
+            busy += Duration::from_millis(6);
+            world.end(0, ANSWERED);
+        }
+        world.now += Duration::from_millis(1);
+        world.poll();
+    }
+    assert!(
+        busy < Duration::from_millis(300),
+        "{busy:?} of 2 s and more"
+    );
+    world.finish();
+}
+
 #[test]
 fn serves_half_the_capacity_without_loss_from_a_cold_start() {
     let good = goodput_after(Box::new(Window::new(WindowOptions::default())), 20);
