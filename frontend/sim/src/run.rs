@@ -318,6 +318,8 @@ impl Run<'_> {
 
 #[cfg(test)]
 mod tests {
+    use skysail_core::batching::{Window, WindowOptions};
+
     use super::*;
     use crate::load;
     use crate::rivals::Eager;
@@ -344,5 +346,24 @@ mod tests {
         let expected = mean + rate * square / (2.0 * (1.0 - rate * mean));
         let relative = outcome.all.mean() / expected - 1.0;
         assert!(relative.abs() < 0.03, "{relative}");
+    }
+
+    /// Heads are as old as the margin lets them be, though it is rows that limit the size: if
+    /// nothing steered the margin then, batch after batch would be late as a whole.
+    #[test]
+    fn few_answers_are_late_also_where_rows_limit_batches() {
+        let shape = Shape {
+            rows_max: 8,
+            ..SHAPES[2]
+        };
+        let setting = Setting::new(shape, 0.100, 4, 3);
+        let length = 40.0;
+        let rate = 3.0 * setting.capacity();
+        let arrivals = load::Load::Poisson(1.0).arrivals(rate, length, 9);
+        let traffic = Traffic::of_one(&arrivals, setting.objective, length);
+        let policy = || Box::new(Window::new(WindowOptions::default())) as Box<dyn Policy>;
+        let all = run(&setting, &policy, &traffic, 1).all;
+        let late = all.late as f64 / (all.late + all.good) as f64;
+        assert!(late < 0.025, "{late}");
     }
 }

@@ -5,6 +5,11 @@ use super::super::policy::{Decision, Limit, Plan, ShedBy, View};
 use super::super::tally::Explained;
 use super::*;
 
+/// Time that a batch's first query has left over what is planned with, up to which the margin
+/// mattered, also if it was not time that limited the size: after a window was chosen, heads are
+/// just as old as it lets them be.
+const TIGHT: f64 = 1.1;
+
 impl<Q> Batcher<Q> {
     pub(super) fn send_to_idle(&mut self, now: At, actions: &mut Actions<Q>) {
         while !self.queue.is_empty() {
@@ -87,7 +92,8 @@ impl<Q> Batcher<Q> {
         fill(&mut self.queue, &mut self.queries, &mut flight, plan);
         let (rows, number, ahead) = (flight.rows.len(), flight.number, flight.ahead);
         flight.predicted = plan.predicted;
-        flight.bound = plan.limit == Limit::Slack;
+        let slack = head.map_or(f64::INFINITY, |head| head.deadline.since(flight.started));
+        flight.bound = plan.limit == Limit::Slack || slack < TIGHT * plan.cautious;
         if let Some(padded) = plan.padded_rows.filter(|_| rows > 0) {
             flight.size *= padded.max(rows) as f64 / rows as f64;
         }
