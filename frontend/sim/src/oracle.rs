@@ -118,8 +118,8 @@ impl Policy for Oracle {
 
     fn completed(&mut self, _done: &Done) {}
 
-    fn expired(&mut self, now: skysail_core::batching::At) {
-        self.0.expired(now);
+    fn expired(&mut self, now: skysail_core::batching::At, objective: f64) {
+        self.0.expired(now, objective);
     }
 
     fn replica_joined(&mut self, place: usize, rows_max: usize) {

@@ -187,8 +187,8 @@ impl Policy for HeadAlone {
         self.0.completed(done);
     }
 
-    fn expired(&mut self, now: At) {
-        self.0.expired(now);
+    fn expired(&mut self, now: At, objective: f64) {
+        self.0.expired(now, objective);
     }
 
     fn replica_joined(&mut self, place: usize, rows_max: usize) {

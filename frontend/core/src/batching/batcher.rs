@@ -432,12 +432,14 @@ impl<Q> Batcher<Q> {
     fn expire(&mut self, now: At, actions: &mut Actions<Q>) {
         let before = self.tally.expired;
         let due = |item: &Item| item.deadline <= now;
+        let mut objective = 0.0_f64;
         while let Some(item) = self.queue.pop_if(Class::Any, due) {
+            objective = objective.max(item.deadline.since(item.arrival));
             let given = self.give_back_queued(item.key, Cause::ExpiredQueue, None, actions);
             self.tally.expired += u64::from(given);
         }
         if self.tally.expired > before {
-            self.policy.expired(now);
+            self.policy.expired(now, objective);
         }
     }
 

@@ -207,8 +207,9 @@ pub trait Policy: Send + std::fmt::Debug {
     /// Learns from a batch.
     fn completed(&mut self, _done: &Done) {}
 
-    /// Queries expired while they waited.
-    fn expired(&mut self, _now: At) {}
+    /// Queries expired while they waited; the longest time that one of them had was `objective`
+    /// seconds.
+    fn expired(&mut self, _now: At, _objective: f64) {}
 
     /// A replica came to this place; what is known of an earlier one there is void.
     fn replica_joined(&mut self, _place: usize, _rows_max: usize) {}

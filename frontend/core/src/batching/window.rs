@@ -110,6 +110,7 @@ pub struct Window<M = Profile> {
     /// When the patience was last decayed, and with what time constant it is.
     patient_since: At,
     last_probe: Option<At>,
+    last_done: Option<At>,
     /// Seconds until the next one; doubled by each that brought no news.
     probe_pause: f64,
     shed_at: Option<At>,
@@ -153,6 +154,7 @@ impl<M: LatencyModel> Window<M> {
             patience: 0.0,
             patient_since: At::default(),
             last_probe: None,
+            last_done: None,
             probe_pause: 0.0,
             shed_at: None,
         }
@@ -205,7 +207,8 @@ impl<M: LatencyModel> Window<M> {
         let objective = head.deadline.since(head.arrival);
         let pause = self.probe_pause.max(objective);
         let due = |at: At| view.now.since(at) >= pause;
-        let probe = none_left && self.last_probe.is_none_or(due);
+        // Batches that are answered say more than a probe would.
+        let probe = none_left && self.last_probe.max(self.last_done).is_none_or(due);
         if probe {
             self.last_probe = Some(view.now);
             self.probe_pause = (2.0 * pause).min(PROBE_PAUSE_MAX * alone);
@@ -213,7 +216,10 @@ impl<M: LatencyModel> Window<M> {
                 return None;
             }
         }
-        self.lost(view.now);
+        // What no batch could have answered in time is no reason to wait for company.
+        if objective >= alone {
+            self.lost(view.now);
+        }
         Some(Decision::Shed {
             before,
             keep_last: probe,
@@ -446,14 +452,18 @@ impl<M: LatencyModel> Policy for Window<M> {
     }
 
     fn completed(&mut self, done: &Done) {
+        self.last_done = Some(done.now);
         if done.latency < NEWS * self.model.typical(done.replica, done.size) {
             self.probe_pause = 0.0;
         }
         self.model.learn(done);
     }
 
-    fn expired(&mut self, now: At) {
-        self.lost(now);
+    fn expired(&mut self, now: At, objective: f64) {
+        let (alpha, beta) = self.model.affine();
+        if objective >= alpha + beta {
+            self.lost(now);
+        }
     }
 
     fn replica_joined(&mut self, place: usize, _rows_max: usize) {

@@ -377,6 +377,29 @@ fn hopeless_queries_take_a_small_part_of_a_replica() {
     world.finish();
 }
 
+/// What they would tell is known from the batches of others.
+#[test]
+fn hopeless_queries_are_not_tried_beside_others() {
+    let mut world = World::new(Box::new(Window::new(WindowOptions::default())), 1);
+    let batch = |world: &mut World| {
+        world.now += Duration::from_millis(6);
+        world.end(0, ANSWERED);
+        world.poll();
+    };
+    for _ in 0..200 {
+        world.push(0, Duration::from_millis(100), 1);
+        world.poll();
+        batch(&mut world);
+        world.push(1, Duration::from_millis(1), 1);
+        world.poll();
+        world.now += Duration::from_millis(4);
+        world.poll();
+        assert!(world.busy.is_empty(), "it was given up");
+    }
+    assert_eq!(world.answered, 200);
+    world.finish();
+}
+
 #[test]
 fn serves_half_the_capacity_without_loss_from_a_cold_start() {
     let good = goodput_after(Box::new(Window::new(WindowOptions::default())), 20);
