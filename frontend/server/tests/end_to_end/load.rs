@@ -101,7 +101,9 @@ fn a_search_ends_where_no_rate_holds() {
     add_app(&frontend, &["--features", "4"]);
     let search = ["load", "--app", "app", "--find-max", "--rate", "20"];
     let times = ["--duration", "200ms", "--warm-up", "0s"];
-    let report: Value = frontend.json_cli(&[&search[..], &times].concat());
+    let output = frontend.try_cli(&[&search[..], &times, &["--json"]].concat());
+    assert_eq!(output.status.code(), Some(1), "no rate was found");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["rate_max"], Value::Null, "{report}");
     assert!(report["steps"].as_array().unwrap().len() >= 2);
 }
