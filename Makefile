@@ -16,6 +16,7 @@ bench: ## All benches; figures are for this machine only
 	cargo run --locked --release -p skysail-benches --bin rpc
 	cargo run --locked --release -p skysail-benches --bin idle
 	cargo run --locked --release -p skysail-benches --bin gain
+	cargo run --locked --release -p skysail-benches --bin batchsim
 	cargo run --locked --release -p skysail-benches --bin scenarios
 
 FUZZ_SECONDS ?= 300

@@ -1,11 +1,9 @@
 //! `skysail model explain`: how a model stands, and why its last batches were as they were.
 
-use std::fmt::Write;
-
 use serde_json::Value;
 
 use super::client::Client;
-use super::render::{Table, cell, items, number, seconds, sections, unit};
+use super::render::{Facts, Table, cell, items, number, seconds, sections, unit};
 use super::{Common, Outcome, Printed, segment};
 
 /// `model explain`.
@@ -75,60 +73,45 @@ fn text(version: &Value, last: usize) -> String {
 }
 
 fn state(version: &Value) -> String {
-    let mut text = String::new();
-    let mut line = |what: &str, said: String| {
-        // A string takes everything.
-        let _ = writeln!(text, "{what:<10} {said}");
-    };
-    line("policy", cell(&version["policy"]));
+    let mut facts = Facts::default();
+    facts.add("policy", cell(&version["policy"]));
     let queue = &version["queue"];
     let age = seconds(&queue["head_age_seconds"]);
-    line(
-        "queue",
-        format!("{} queries, the oldest for {age}", cell(&queue["queries"])),
-    );
+    let queries = cell(&queue["queries"]);
+    facts.add("queue", format!("{queries} queries, the oldest for {age}"));
     let learned = &version["learned"];
     if !learned.is_null() {
-        line("latency", latency(learned));
-        line("load", load(version));
+        facts.add("latency", latency(learned));
+        facts.add("load", load(version));
     }
-    let tally = &version["tally"];
+    done(&version["tally"], &mut facts);
+    facts.text()
+}
+
+/// What was done with the queries so far.
+fn done(tally: &Value, facts: &mut Facts) {
     let count = |of: &str| cell(&tally[of]);
-    line(
+    let late = by_name(&tally["late_by"]);
+    facts.add(
         "answered",
-        format!(
-            "{} in time, late: {}",
-            count("in_time"),
-            by_name(&tally["late_by"])
-        ),
+        format!("{} in time, late: {late}", count("in_time")),
     );
-    line(
+    let shed = by_name(&tally["shed_by"]);
+    facts.add(
         "given up",
-        format!(
-            "{} expired, shed: {}",
-            count("expired"),
-            by_name(&tally["shed_by"])
-        ),
+        format!("{} expired, shed: {shed}", count("expired")),
     );
-    line(
+    let (batches, ahead) = (count("batches"), count("batches_ahead"));
+    let asked_back = count("batches_cancelled");
+    facts.add(
         "batches",
-        format!(
-            "{}, {} ahead, {} asked back",
-            count("batches"),
-            count("batches_ahead"),
-            count("batches_cancelled")
-        ),
+        format!("{batches}, {ahead} ahead, {asked_back} asked back"),
     );
-    line(
+    let (hedged, won, wasted) = (count("hedged"), count("hedges_won"), count("rows_wasted"));
+    facts.add(
         "copies",
-        format!(
-            "{}, {} answered first, {} rows wasted",
-            count("hedged"),
-            count("hedges_won"),
-            count("rows_wasted")
-        ),
+        format!("{hedged}, {won} answered first, {wasted} rows wasted"),
     );
-    text
 }
 
 fn latency(learned: &Value) -> String {

@@ -1,6 +1,6 @@
 //! Text for people: aligned columns, short times.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use serde_json::Value;
 
@@ -105,6 +105,23 @@ pub(super) fn seconds(value: &Value) -> String {
             format!("{:.0}ns", seconds * 1e9)
         }
         Some(seconds) => format!("{:.0}us", seconds * 1e6),
+    }
+}
+
+/// Facts, a line each, under names of one width.
+#[derive(Debug, Default)]
+pub(super) struct Facts(String);
+
+impl Facts {
+    /// Adds one.
+    pub(super) fn add(&mut self, name: &str, said: impl Display) {
+        // A string takes everything.
+        let _ = writeln!(self.0, "{name:<10} {said}");
+    }
+
+    /// All of them.
+    pub(super) fn text(self) -> String {
+        self.0
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::render::{Table, cell, items, number, seconds, sections, unit};
+use super::render::{Facts, Table, cell, items, number, seconds, sections, unit};
 use super::{Common, Outcome, Printed, segment};
 use simulated::Simulated;
 
@@ -96,14 +96,10 @@ fn now(advice: &Value, simulated: Option<&Simulated>) -> String {
     let (rate, known) = (number(&capacity["queries_per_second"]), &advice["known"]);
     let arriving = number(&advice["arriving_per_second"]);
     let replicas = items(&known["replicas"]).len();
-    let mut text = String::new();
-    let mut line = |what: &str, said: String| {
-        // A string takes everything.
-        let _ = writeln!(text, "{what:<10} {said}");
-    };
+    let mut facts = Facts::default();
     if rate > 0.0 {
         let rows = cell(&capacity["rows"]);
-        line(
+        facts.add(
             "bears",
             format!(
                 "{rate:.0} queries a second on {}, in batches of {rows}",
@@ -111,30 +107,30 @@ fn now(advice: &Value, simulated: Option<&Simulated>) -> String {
             ),
         );
         if let Some(simulated) = simulated {
-            line("simulated", simulated.text());
+            facts.add("simulated", simulated.text());
         }
         let left = 100.0 * (1.0 - arriving / rate);
-        line(
+        facts.add(
             "arriving",
             format!("{arriving:.0} a second: headroom {left:.0} %"),
         );
     } else {
-        line(
+        facts.add(
             "bears",
             "nothing: not even a batch of one is in time".to_owned(),
         );
-        line("arriving", format!("{arriving:.0} a second"));
+        facts.add("arriving", format!("{arriving:.0} a second"));
     }
-    line("binding", cell(&advice["binding"]));
-    line("latency", latency(advice));
-    line("needed", needed(advice, arriving));
+    facts.add("binding", cell(&advice["binding"]));
+    facts.add("latency", latency(advice));
+    facts.add("needed", needed(advice, arriving));
     if advice["extrapolated"] == true {
-        line(
+        facts.add(
             "note",
             "batches of that size have not been seen: the figure is a guess".to_owned(),
         );
     }
-    text
+    facts.text()
 }
 
 fn latency(advice: &Value) -> String {
