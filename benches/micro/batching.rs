@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use skysail_core::batching::{
-    Actions, Arrival, Batcher, Dispatch, Ended, Options, Window, WindowOptions,
+    Actions, Arrival, Batcher, Dispatch, Ended, Options, Priority, Window, WindowOptions,
 };
 use skysail_core::replica::{ReplicaId, Terms};
 
@@ -66,6 +66,7 @@ impl Lane {
             deadline: self.now + self.objective,
             cost: 1,
             bytes: 100,
+            priority: Priority::Normal,
         };
         self.batcher
             .push(self.now, self.arrived as u64, arrival, &mut self.actions)

@@ -24,6 +24,11 @@ pub struct Frontend {
     pub log_dir: std::path::PathBuf,
     /// Largest JSON body of a query.
     pub body_bytes_max: usize,
+    /// Largest body of a query with binary tensors, and of a gRPC message.
+    pub binary_bytes_max: usize,
+    /// Names of shared memory objects that clients may have their tensors in; see
+    /// [`crate::query::v2`].
+    pub client_shm: Vec<String>,
 }
 
 /// Where a front end listens and what it is.

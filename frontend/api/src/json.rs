@@ -4,20 +4,22 @@
 //! |---|---|
 //! | [`predict`] | Clipper's predict body, its vectors read straight into payloads |
 //! | [`error`] | what is wrong with a body, where, in Clipper's words |
+//! | `element` | one element of a tensor |
 //! | [`output`] | numbers and strings of answers |
 //!
 //! `serde_json` is not used for requests because its document of a 13 MiB body took 1.2 GiB, it
 //! reads `1e300` into an `f32` as infinity, and it keeps the last of duplicate keys.
 
-mod cursor;
+pub(crate) mod cursor;
+pub(crate) mod element;
 pub mod error;
-mod number;
+pub(crate) mod number;
 pub mod output;
 pub mod predict;
 #[cfg(test)]
 mod random;
 mod text;
-mod vector;
+pub(crate) mod vector;
 
 pub use error::{Field, JsonError, JsonErrorKind};
 pub use output::{
@@ -36,6 +38,8 @@ pub struct JsonLimits {
     pub key_bytes_max: usize,
     /// Numbers in the whole body.
     pub numbers_max: usize,
+    /// Strings in the tensors of a body.
+    pub strings_max: usize,
     /// Vectors of one `input_batch`.
     pub rows_max: usize,
     /// Length of one string of a `strings` input, and of a version.
@@ -49,6 +53,7 @@ impl Default for JsonLimits {
             keys_max: 64,
             key_bytes_max: 256,
             numbers_max: 4_000_000,
+            strings_max: 65_536,
             rows_max: 1_024,
             string_bytes_max: 1 << 20,
         }

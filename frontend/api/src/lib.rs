@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`http`] | binding, the accept loop, bodies, limits |
 //! | [`json`] | Clipper's predict body, parsed without a DOM; JSON output |
-//! | [`query`] | the query port |
+//! | [`query`] | the query port: Clipper's route, the Open Inference Protocol |
+//! | [`options`] | what a request may ask for beside its answer |
 //! | [`management`] | the management port |
 //! | [`guard`] | what keeps web pages away from a loopback socket |
 //!
@@ -18,6 +19,7 @@ pub mod guard;
 pub mod http;
 pub mod json;
 pub mod management;
+pub mod options;
 pub mod query;
 mod query_ids;
 

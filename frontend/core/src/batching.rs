@@ -49,7 +49,7 @@ pub mod tally;
 pub mod time;
 pub mod window;
 
-pub use actions::{Actions, Answered, Arrival, Cancel, Dispatch, Ended, Returned};
+pub use actions::{Actions, Answered, Arrival, Cancel, Dispatch, Ended, Priority, Returned};
 pub use advice::{Advice, Capacity, Situation};
 pub use batcher::{Batcher, Options, ReplicaReport, Report};
 pub use curve::Curve;

@@ -1,4 +1,4 @@
-//! What an application takes, by Clipper's five words.
+//! What an application takes: Clipper's five words, and one for whatever its model takes.
 
 use serde::{Deserialize, Serialize};
 use skysail_rpc::DataType;
@@ -17,16 +17,20 @@ pub enum InputType {
     Doubles,
     /// One string a query.
     Strings,
+    /// Named tensors of any datatypes, as the container says. Only the Open Inference Protocol
+    /// can say them.
+    Tensors,
 }
 
 impl InputType {
     /// All types.
-    pub const ALL: [InputType; 5] = [
+    pub const ALL: [InputType; 6] = [
         InputType::Bytes,
         InputType::Integers,
         InputType::Floats,
         InputType::Doubles,
         InputType::Strings,
+        InputType::Tensors,
     ];
 
     /// The name under which it is stored and shown.
@@ -38,10 +42,11 @@ impl InputType {
             InputType::Floats => "floats",
             InputType::Doubles => "doubles",
             InputType::Strings => "strings",
+            InputType::Tensors => "tensors",
         }
     }
 
-    /// Any of Clipper's spellings.
+    /// Any of Clipper's spellings, and `tensors`.
     #[must_use]
     pub fn parse(text: &str) -> Option<InputType> {
         match text {
@@ -50,19 +55,21 @@ impl InputType {
             "floats" | "float" | "f" => Some(InputType::Floats),
             "doubles" | "double" | "d" => Some(InputType::Doubles),
             "strings" | "string" | "str" | "strs" | "s" => Some(InputType::Strings),
+            "tensors" | "tensor" => Some(InputType::Tensors),
             _ => None,
         }
     }
 
-    /// The datatype of the tensor that carries it.
+    /// The datatype of the tensor that carries it, where one word says it.
     #[must_use]
-    pub fn datatype(self) -> DataType {
+    pub fn datatype(self) -> Option<DataType> {
         match self {
-            InputType::Bytes => DataType::Bytes,
-            InputType::Integers => DataType::Int32,
-            InputType::Floats => DataType::Fp32,
-            InputType::Doubles => DataType::Fp64,
-            InputType::Strings => DataType::String,
+            InputType::Bytes => Some(DataType::Bytes),
+            InputType::Integers => Some(DataType::Int32),
+            InputType::Floats => Some(DataType::Fp32),
+            InputType::Doubles => Some(DataType::Fp64),
+            InputType::Strings => Some(DataType::String),
+            InputType::Tensors => None,
         }
     }
 }

@@ -8,8 +8,8 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use skysail_core::batching::{
-    Actions, Arrival, BatchNumber, Batcher, Ended, Options, Policy, Window, WindowOptions,
-    sized::Sized,
+    Actions, Arrival, BatchNumber, Batcher, Ended, Options, Policy, Priority, Window,
+    WindowOptions, sized::Sized,
 };
 use skysail_core::replica::{ReplicaId, Terms};
 use skysail_core::sizing::Sizing;
@@ -77,6 +77,7 @@ impl Scene {
                 deadline: self.now + Duration::from_millis(10 + 20 * application as u64),
                 cost: 1,
                 bytes: 64,
+                priority: Priority::Normal,
             };
             let pushed = self
                 .batcher

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use skysail_core::grants::Grants;
@@ -20,18 +20,21 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::answer::{Answer, AskError, Prediction};
-use crate::ask::Ask;
+use crate::ask::{Ask, AskOptions};
 use crate::lane::{Lane, Work};
 use crate::replicas::{Directory, ReplicaStatus};
 use crate::routes::{Destination, Resolved, Route, Routes};
 use crate::rpc::{Command, Rpc};
-use crate::shards::{Found, Shards};
+use crate::shards::{Flight, Found, Shards};
 use crate::standing::Standing;
 use crate::ticket::{Answerer, Pending, Said, ticket};
 
 /// Commands that wait for the task that owns the containers' socket: at most one batch a
 /// slot of each replica, and few others.
 const COMMANDS_MAX: usize = 1 << 16;
+
+/// `Options::model_slo` if nothing else is said.
+const MODEL_SLO: Duration = Duration::from_secs(10);
 
 /// How the data plane behaves.
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ pub struct Options {
     pub sharing: Sharing,
     /// Threads on which queries come.
     pub cores: usize,
+    /// Time for the answer to a query that names a model and no application.
+    pub model_slo: Duration,
 }
 
 impl Default for Options {
@@ -65,6 +70,7 @@ impl Default for Options {
             hash_seed,
             sharing: Sharing::default(),
             cores: 1,
+            model_slo: MODEL_SLO,
         }
     }
 }
@@ -119,17 +125,11 @@ impl Engine {
     /// cached answers is served again.
     pub fn publish(&self, registry: &Registry) {
         let shared = &self.0;
-        let routes = Routes::new(registry, &shared.metrics, |version| {
-            shared.lane(&version.model, &version.version)
-        });
-        let before = shared.routes.swap(Arc::new(routes));
-        for app in before
-            .names()
-            .filter(|name| !registry.applications.contains_key(*name))
-        {
-            let causes = Cause::ALL.iter().map(|cause| cause.name());
-            shared.metrics.forget_app(app.as_str(), causes);
-        }
+        let lane = |version: &ModelVersion| shared.lane(&version.model, &version.version);
+        let slo = shared.options.model_slo;
+        let routes = Arc::new(Routes::new(registry, &shared.metrics, slo, lane));
+        let before = shared.routes.swap(routes.clone());
+        before.forget_metrics_unless_in(&routes, &shared.metrics);
         for version in registry
             .models
             .values()
@@ -152,7 +152,19 @@ impl Engine {
     /// The route of an application, if it is registered.
     #[must_use]
     pub fn route(&self, app: &str) -> Option<Arc<Route>> {
-        self.0.routes.load().get(app).cloned()
+        self.0.routes.load().application(app).cloned()
+    }
+
+    /// The route of a model that is asked by its own name, if it is registered.
+    #[must_use]
+    pub fn model_route(&self, model: &str) -> Option<Arc<Route>> {
+        self.0.routes.load().model(model).cloned()
+    }
+
+    /// The routes of all applications and all models, in no order.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Arc<Route>> {
+        self.0.routes.load().all().cloned().collect()
     }
 
     /// Connected replicas.
@@ -170,6 +182,12 @@ impl Engine {
         let mut standings: Vec<_> = lanes.iter().map(standing).collect();
         standings.sort_by(|a, b| (&a.model, &a.version).cmp(&(&b.model, &b.version)));
         standings
+    }
+
+    /// Whether predictions are cached.
+    #[must_use]
+    pub fn has_cache(&self) -> bool {
+        self.0.cache.is_some()
     }
 
     /// The metrics of this data plane.
@@ -206,19 +224,53 @@ impl Engine {
         &self,
         to: &Resolved,
         input: Input,
-        deadline: Instant,
+        options: impl Into<AskOptions>,
     ) -> Result<Answer, AskError> {
         let (Some(destination), Some(schema)) = (&to.destination, to.schema()) else {
             return Ok(Answer::Default(Cause::NoReplica.into()));
         };
         check(schema, &input)?;
-        let schema = schema.clone();
         let question = Question {
             input,
-            schema,
-            deadline,
+            schema: schema.clone(),
+            options: options.into(),
         };
-        Ok(self.ask_lane(destination, question).await)
+        let asked = self.0.submit(destination, question.clone());
+        Ok(self.answer(destination, question, asked).await)
+    }
+
+    /// Answers the queries of one request, in their order. They are queued together, so that a
+    /// replica that is free takes more than the first.
+    ///
+    /// # Errors
+    /// As [`Engine::ask`]; then none is asked.
+    ///
+    /// # Cancel safety
+    /// As [`Engine::ask`].
+    pub async fn ask_all(
+        &self,
+        to: &Resolved,
+        inputs: Vec<Input>,
+        options: impl Into<AskOptions>,
+    ) -> Result<Vec<Answer>, AskError> {
+        let (Some(destination), Some(schema)) = (&to.destination, to.schema()) else {
+            let default = Answer::Default(Cause::NoReplica.into());
+            return Ok(vec![default; inputs.len()]);
+        };
+        inputs.iter().try_for_each(|input| check(schema, input))?;
+        let options = options.into();
+        let question = |input| Question {
+            input,
+            schema: schema.clone(),
+            options,
+        };
+        let questions: Vec<_> = inputs.into_iter().map(question).collect();
+        let asked = self.0.submit_all(destination, &questions);
+        let mut answers = Vec::with_capacity(questions.len());
+        for (question, asked) in questions.into_iter().zip(asked) {
+            answers.push(self.answer(destination, question, asked).await);
+        }
+        Ok(answers)
     }
 
     /// Answers everything that waits with `draining`, sends the containers away, and takes
@@ -232,10 +284,14 @@ impl Engine {
         drop(self.0.command(Command::DrainAll));
     }
 
-    async fn ask_lane(&self, to: &Destination, question: Question) -> Answer {
-        let deadline = question.deadline;
+    async fn answer(
+        &self,
+        to: &Destination,
+        question: Question,
+        (mut pending, mut source): (Pending, Source),
+    ) -> Answer {
+        let deadline = question.options.deadline;
         loop {
-            let (pending, source) = self.0.submit(to, question.clone());
             let (until, joined) = match source {
                 Source::Joined(until) => (deadline.min(until), true),
                 Source::Cache | Source::Replica => (deadline, false),
@@ -250,7 +306,9 @@ impl Engine {
                     });
                 }
                 // The query that this one joined was lost, or is late, by no fault of this one.
-                Err(failure) if joined && may_ask_again(failure.cause, deadline) => {}
+                Err(failure) if joined && may_ask_again(failure.cause, deadline) => {
+                    (pending, source) = self.0.submit(to, question.clone());
+                }
                 Err(failure) => return Answer::Default(failure),
             }
         }
@@ -262,7 +320,22 @@ impl Engine {
 struct Question {
     input: Input,
     schema: Arc<Schema>,
-    deadline: Instant,
+    options: AskOptions,
+}
+
+impl Question {
+    /// The query that it becomes if nobody has asked it before.
+    fn ask(self, application: usize, answerer: Answerer, flight: Option<Flight>) -> Ask {
+        Ask {
+            input: self.input,
+            schema: self.schema,
+            application,
+            deadline: self.options.deadline,
+            priority: self.options.priority,
+            answerer,
+            flight,
+        }
+    }
 }
 
 /// Where an answer comes from.
@@ -329,41 +402,60 @@ impl Shared {
 
     /// Looks the question up, and sends it on its way if nobody has asked it before.
     fn submit(self: &Arc<Self>, to: &Destination, question: Question) -> (Pending, Source) {
+        let (pending, source, ask) = self.prepare(to, question);
+        if let Some(ask) = ask {
+            let work = to.lane.push(Instant::now(), ask);
+            self.carry_out(&to.lane, work);
+        }
+        (pending, source)
+    }
+
+    /// As [`Self::submit`], of several at once.
+    fn submit_all(
+        self: &Arc<Self>,
+        to: &Destination,
+        questions: &[Question],
+    ) -> Vec<(Pending, Source)> {
+        let mut asks = Vec::with_capacity(questions.len());
+        let mut prepare = |question: &Question| {
+            let (pending, source, ask) = self.prepare(to, question.clone());
+            asks.extend(ask);
+            (pending, source)
+        };
+        let asked = questions.iter().map(&mut prepare).collect();
+        if !asks.is_empty() {
+            let work = to.lane.push_all(Instant::now(), asks);
+            self.carry_out(&to.lane, work);
+        }
+        asked
+    }
+
+    /// The promise of an answer, where it comes from, and the query to be queued for it, if one
+    /// is needed.
+    fn prepare(&self, to: &Destination, question: Question) -> (Pending, Source, Option<Ask>) {
         let (answerer, pending) = ticket();
         // Acquire pairs with the store in `drain`.
         if self.draining.load(Ordering::Acquire) {
             answerer.answer(Err(Cause::Draining.into()));
-            return (pending, Source::Replica);
+            return (pending, Source::Replica, None);
         }
-        let (answerer, flight) = match self.look_up(to, &question, answerer) {
-            Found::Output(output) => return (ready(Ok(output)), Source::Cache),
-            Found::Joined(until) => return (pending, Source::Joined(until)),
-            Found::Nothing(answerer, flight) => (answerer, flight),
-        };
-        let Question {
-            input,
-            schema,
-            deadline,
-        } = question;
-        let ask = Ask {
-            input,
-            schema,
-            application: to.application,
-            deadline,
-            answerer,
-            flight,
-        };
-        let work = to.lane.push(Instant::now(), ask);
-        self.carry_out(&to.lane, work);
-        (pending, Source::Replica)
+        match self.look_up(to, &question, answerer) {
+            Found::Output(output) => (ready(Ok(output)), Source::Cache, None),
+            Found::Joined(until) => (pending, Source::Joined(until), None),
+            Found::Nothing(answerer, flight) => {
+                let ask = question.ask(to.application, answerer, flight);
+                (pending, Source::Replica, Some(ask))
+            }
+        }
     }
 
     fn look_up(&self, to: &Destination, question: &Question, answerer: Answerer) -> Found {
-        let Some(cache) = &self.cache else {
+        let Some(cache) = self.cache.as_ref().filter(|_| question.options.cache) else {
             return Found::Nothing(answerer, None);
         };
         let (generation, metrics) = (to.version.generation, &to.lane.metrics);
-        let found = cache.lookup(generation, &question.input, question.deadline, answerer);
+        let deadline = question.options.deadline;
+        let found = cache.lookup(generation, &question.input, deadline, answerer);
         match found {
             Found::Output(_) => metrics.cache_hits.inc(),
             Found::Joined(_) => metrics.cache_joins.inc(),
@@ -425,9 +517,9 @@ impl Shared {
 }
 
 /// Why containers of `schema` cannot serve a version, if they cannot: a single input must be
-/// of the registered type. Models of several inputs are not bound by it.
+/// of the registered type. Models of several inputs, or of `tensors`, are not bound by it.
 pub(crate) fn misfit(version: &ModelVersion, schema: &Schema) -> Option<String> {
-    let expected = version.input_type.datatype();
+    let expected = version.input_type.datatype()?;
     let [input] = schema.inputs.as_slice() else {
         return None;
     };

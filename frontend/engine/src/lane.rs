@@ -23,6 +23,7 @@ use smallvec::SmallVec;
 
 use crate::answer::Failure;
 use crate::ask::Ask;
+use crate::requests::Counters;
 use crate::standing::Standing;
 
 /// Tokio's timers go by milliseconds: so late may a wake-up be.
@@ -31,6 +32,9 @@ const TIMER_LATENESS: Duration = Duration::from_millis(1);
 const SPARE_MAX: usize = 64;
 /// Applications of one model that are told apart; the others share the last place.
 const APPLICATIONS_MAX: usize = 256;
+
+/// The place of queries of no application, or of one too many: it has no guarantee.
+pub(crate) const NOBODYS: usize = APPLICATIONS_MAX - 1;
 
 /// What the replicas of a version agreed on.
 #[derive(Clone, Debug)]
@@ -86,6 +90,7 @@ pub(crate) struct Lane {
     pub(crate) model: Name,
     pub(crate) version: Name,
     pub(crate) metrics: ModelMetrics,
+    pub(crate) requests: Counters,
     state: Mutex<State>,
     served: AtomicBool,
     failing: AtomicBool,
@@ -127,6 +132,7 @@ impl Lane {
             model,
             version,
             metrics,
+            requests: Counters::new(),
             state: Mutex::new(state),
             served: AtomicBool::new(false),
             failing: AtomicBool::new(false),
@@ -175,6 +181,7 @@ impl Lane {
                 .as_ref()
                 .map(|version| version.batching.clone()),
             objective,
+            requests: self.requests.read(),
         }
     }
 
@@ -187,9 +194,8 @@ impl Lane {
             .position(|one| one.as_ref() == Some(&app.name));
         let place = taken.or_else(|| known.clone().position(Option::is_none));
         let place = place.unwrap_or(state.applications.len());
-        if place >= APPLICATIONS_MAX - 1 {
-            // Nobody's own, so that it has no guarantee.
-            return APPLICATIONS_MAX - 1;
+        if place >= NOBODYS {
+            return NOBODYS;
         }
         if place == state.applications.len() {
             state.applications.push(None);
@@ -239,6 +245,18 @@ impl Lane {
                 ..Work::default()
             },
         }
+    }
+
+    /// Queues the queries of one request together, so that they are not sent one by one.
+    pub(crate) fn push_all(&self, now: Instant, asks: Vec<Ask>) -> Work {
+        let mut state = self.lock();
+        let refused: Vec<_> = asks
+            .into_iter()
+            .filter_map(|ask| state.push(now, ask).err())
+            .collect();
+        let mut work = state.poll(now);
+        work.given_back.extend(refused);
+        work
     }
 
     /// What a new replica of `schema` agrees on with the others; `log` makes a row log for the
@@ -366,6 +384,7 @@ impl State {
             deadline: ask.deadline,
             cost: self.cost.of(&ask.input, &ask.schema),
             bytes: ask.input.weight(),
+            priority: ask.priority,
         };
         let pushed = self.batcher.push(now, ask, arrival, &mut self.actions);
         pushed.map(|_| ())

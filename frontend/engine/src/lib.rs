@@ -15,6 +15,7 @@
 //! | `shards` | the prediction cache under locks |
 //! | `lane` | one version's batcher under a lock, with metrics |
 //! | `routes` | applications resolved to lanes whenever the registry changes |
+//! | `requests` | counts and times of requests, as the Open Inference Protocol tells them |
 //! | [`Standing`] | how a version stands, for people and metrics |
 //! | `rpc` | the task that owns the containers' socket |
 //!
@@ -29,6 +30,7 @@ pub mod cores;
 mod engine;
 mod lane;
 mod replicas;
+mod requests;
 mod routes;
 mod rpc;
 mod shards;
@@ -36,8 +38,10 @@ mod standing;
 mod ticket;
 
 pub use answer::{Answer, AskError, Failure, Output, Prediction};
+pub use ask::AskOptions;
 pub use cores::Cores;
 pub use engine::{Engine, Options};
 pub use replicas::ReplicaStatus;
+pub use requests::{Requests, Summed};
 pub use routes::{Counts, Resolved, Route};
 pub use standing::Standing;

@@ -1,24 +1,29 @@
-//! Applications, resolved to lanes whenever the registry changes.
+//! Applications and models, resolved to lanes whenever the registry changes.
 //!
-//! A query reads one immutable [`Routes`]; it looks up one name and nothing else.
+//! A query reads one immutable [`Routes`]; it looks up one name and nothing else. A model that is
+//! asked by its own name is an application without a default, for which `app` is
+//! `model:NAME` in metrics; no application has such a name.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skysail_core::registry::{Application, Model, ModelVersion, Registry};
-use skysail_core::{Cause, Name};
+use skysail_core::{Cause, InputType, Name};
 use skysail_monitor::{AppMetrics, Metrics};
 use skysail_rpc::{DataType, PayloadBuf, Schema};
+use smallvec::SmallVec;
 
 use crate::answer::AskError;
-use crate::lane::{Agreed, Lane};
+use crate::lane::{Agreed, Lane, NOBODYS};
 
-/// Where an application's queries go.
+/// Where an application's queries go, or those that name a model.
 #[derive(Debug)]
 pub struct Route {
-    /// The application.
+    /// The application; of a model that is asked directly, its name and its time.
     pub app: Arc<Application>,
+    /// Whether queries name a model and no application: then there is no default to answer with.
+    pub is_direct: bool,
     metrics: AppMetrics,
     pub(crate) target: Option<Target>,
 }
@@ -70,6 +75,46 @@ impl Resolved {
         self.agreed.as_ref().map(|agreed| &agreed.schema)
     }
 
+    /// The version, unless no model is linked or it has none.
+    #[must_use]
+    pub fn version(&self) -> Option<&Arc<ModelVersion>> {
+        Some(&self.destination.as_ref()?.version)
+    }
+
+    /// Counts a request that went to it.
+    pub fn record_request(&self, ok: bool, elapsed: Duration) {
+        if let Some(to) = &self.destination {
+            to.lane.requests.request(ok, elapsed);
+        }
+    }
+
+    /// Whether a replica may take batches of it.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        let to = self.destination.as_ref();
+        to.is_some_and(|to| to.lane.is_serving())
+    }
+
+    /// Whether so many elements are one row of its only input tensor.
+    #[must_use]
+    pub fn is_only_row(&self, elements: usize) -> bool {
+        let inputs = self.schema().map(|schema| schema.inputs.as_slice());
+        matches!(inputs, Some([only]) if only.row_elements() == Some(elements))
+    }
+
+    /// As [`Self::row`], one buffer for each input tensor of the schema.
+    #[must_use]
+    pub fn rows(&self) -> SmallVec<[PayloadBuf; 1]> {
+        let claim = || Some(self.agreed.as_ref()?.log()?.claim()?.into_bufs());
+        claim().map_or_else(
+            || {
+                let tensors = self.schema().map_or(0, |schema| schema.inputs.len());
+                (0..tensors).map(|_| PayloadBuf::default()).collect()
+            },
+            |bufs| bufs.into_iter().collect(),
+        )
+    }
+
     /// Where the input of a query shall be written: the next row of the version's log, if it
     /// has one input tensor of `datatype` and there is room; else the heap.
     #[must_use]
@@ -88,57 +133,134 @@ impl Resolved {
 
 /// All routes.
 #[derive(Debug, Default)]
-pub(crate) struct Routes(HashMap<Name, Arc<Route>>);
+pub(crate) struct Routes {
+    applications: HashMap<Name, Arc<Route>>,
+    models: HashMap<Name, Arc<Route>>,
+}
 
 impl Routes {
     pub(crate) fn new(
         registry: &Registry,
         metrics: &Metrics,
+        model_slo: Duration,
         lane: impl Fn(&ModelVersion) -> Arc<Lane>,
     ) -> Routes {
-        let now = Instant::now();
-        let route = |app: &Arc<Application>| {
-            let destination = |version: &Arc<ModelVersion>| {
-                let lane = lane(version);
-                Destination {
-                    version: version.clone(),
-                    application: lane.application(now, app),
-                    lane,
-                }
-            };
-            let linked = app
-                .linked_models
-                .first()
-                .and_then(|name| registry.models.get(name));
-            let causes = Cause::ALL.iter().map(|cause| cause.name());
-            Arc::new(Route {
-                app: app.clone(),
-                metrics: metrics.app(app.name.as_str(), causes),
-                target: linked.map(|model| Target::new(model, destination)),
-            })
+        let maker = Maker {
+            now: Instant::now(),
+            metrics,
+            lane,
         };
-        let apps = &registry.applications;
-        Routes(
-            apps.iter()
-                .map(|(name, app)| (name.clone(), route(app)))
+        let application = |app: &Arc<Application>| {
+            let model = app.linked_models.first();
+            maker.application(app, model.and_then(|name| registry.models.get(name)))
+        };
+        let (apps, models) = (&registry.applications, &registry.models);
+        Routes {
+            applications: apps
+                .iter()
+                .map(|(name, app)| (name.clone(), application(app)))
                 .collect(),
-        )
+            models: models
+                .iter()
+                .map(|(name, model)| (name.clone(), maker.direct(model, model_slo)))
+                .collect(),
+        }
     }
 
-    /// The applications.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &Name> {
-        self.0.keys()
+    /// Drops the series of what is not a route any more.
+    pub(crate) fn forget_metrics_unless_in(&self, now: &Routes, metrics: &Metrics) {
+        let forget = |name: &str| {
+            let causes = Cause::ALL.iter().map(|cause| cause.name());
+            metrics.forget_app(name, causes);
+        };
+        let gone = |name: &&Name| !now.applications.contains_key(*name);
+        self.applications
+            .keys()
+            .filter(gone)
+            .for_each(|name| forget(name.as_str()));
+        let gone = |name: &&Name| !now.models.contains_key(*name);
+        self.models
+            .keys()
+            .filter(gone)
+            .for_each(|name| forget(&label(name)));
     }
 
     /// The least objective of the applications that are linked to a model.
     pub(crate) fn objective(&self, model: &Name) -> Option<Duration> {
-        let apps = self.0.values().map(|route| &route.app);
+        let apps = self.applications.values().map(|route| &route.app);
         let linked = apps.filter(|app| app.linked_models.contains(model));
         linked.map(|app| app.slo()).min()
     }
 
-    pub(crate) fn get(&self, app: &str) -> Option<&Arc<Route>> {
-        self.0.get(app)
+    pub(crate) fn application(&self, name: &str) -> Option<&Arc<Route>> {
+        self.applications.get(name)
+    }
+
+    pub(crate) fn model(&self, name: &str) -> Option<&Arc<Route>> {
+        self.models.get(name)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.applications.values().chain(self.models.values())
+    }
+}
+
+/// The name of a directly asked model in metrics.
+fn label(model: &Name) -> String {
+    format!("model:{model}")
+}
+
+/// What routes are made with.
+struct Maker<'a, L> {
+    now: Instant,
+    metrics: &'a Metrics,
+    lane: L,
+}
+
+impl<L: Fn(&ModelVersion) -> Arc<Lane>> Maker<'_, L> {
+    fn application(&self, app: &Arc<Application>, model: Option<&Arc<Model>>) -> Arc<Route> {
+        let place = |lane: &Lane| lane.application(self.now, app);
+        Arc::new(Route {
+            app: app.clone(),
+            is_direct: false,
+            metrics: self.app_metrics(app.name.as_str()),
+            target: model.map(|model| self.target(model, place)),
+        })
+    }
+
+    fn direct(&self, model: &Arc<Model>, slo: Duration) -> Arc<Route> {
+        let input_type = model.current_version().map(|version| version.input_type);
+        let app = Application {
+            name: model.name.clone(),
+            input_type: input_type.unwrap_or(InputType::Tensors),
+            features: None,
+            latency_slo_micros: u64::try_from(slo.as_micros()).unwrap_or(u64::MAX),
+            default_output: String::new(),
+            guarantee: None,
+            linked_models: vec![model.name.clone()],
+        };
+        Arc::new(Route {
+            app: Arc::new(app),
+            is_direct: true,
+            metrics: self.app_metrics(&label(&model.name)),
+            target: Some(self.target(model, |_| NOBODYS)),
+        })
+    }
+
+    fn target(&self, model: &Model, place: impl Fn(&Lane) -> usize) -> Target {
+        Target::new(model, |version| {
+            let lane = (self.lane)(version);
+            Destination {
+                version: version.clone(),
+                application: place(&lane),
+                lane,
+            }
+        })
+    }
+
+    fn app_metrics(&self, label: &str) -> AppMetrics {
+        let causes = Cause::ALL.iter().map(|cause| cause.name());
+        self.metrics.app(label, causes)
     }
 }
 
@@ -160,6 +282,21 @@ impl Route {
     #[must_use]
     pub fn serving_version(&self) -> Option<&Arc<ModelVersion>> {
         Some(&self.target.as_ref()?.serving()?.version)
+    }
+
+    /// The model that answers, if one is linked.
+    #[must_use]
+    pub fn model(&self) -> Option<&Name> {
+        Some(&self.target.as_ref()?.model)
+    }
+
+    /// The versions of that model, in the order of their names.
+    pub fn versions(&self) -> impl Iterator<Item = &Arc<ModelVersion>> {
+        let versions = self
+            .target
+            .iter()
+            .flat_map(|target| target.versions.values());
+        versions.map(|destination| &destination.version)
     }
 
     /// Counts an answer, once it is final.

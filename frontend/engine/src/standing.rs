@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::requests::Requests;
 use skysail_core::Name;
 use skysail_core::batching::{
     Capacity, Explained, Histogram, LateBy, Learned, ReplicaReport, Report, ShedBy, Situation,
@@ -25,6 +26,8 @@ pub struct Standing {
     pub batching: Option<Batching>,
     /// The least objective of the applications that are linked to its model.
     pub objective: Option<Duration>,
+    /// Requests to it, and what it computed.
+    pub requests: Requests,
 }
 
 impl Standing {

@@ -16,6 +16,8 @@ use skysail_rpc::channel::{SESSION_BYTES_MAX, Sharing};
 use skysail_rpc::transport::TransportError;
 use skysail_rpc::transport::zmq::has_curve;
 
+/// Largest body that can be allowed.
+const BODY_BYTES_MAX: usize = 256 << 20;
 /// Longest spin, in microseconds.
 const SPIN_US_MAX: u32 = 10_000;
 
@@ -46,6 +48,13 @@ pub(crate) struct Config {
     pub(crate) cache_bytes: usize,
     /// Largest JSON body of a query.
     pub(crate) body_bytes_max: usize,
+    /// Largest body of a query with binary tensors, and of a gRPC message.
+    pub(crate) binary_bytes_max: usize,
+    /// Milliseconds for the answer to a query that names a model and no application.
+    pub(crate) model_slo_ms: u64,
+    /// Shared memory objects that clients on this machine may have their tensors in, by name, or
+    /// by the beginning of the name before a `*`.
+    pub(crate) client_shm: Vec<String>,
     /// Whether containers on this host are offered shared memory.
     pub(crate) shared_memory: bool,
     /// Bytes of all shared memory, at most.
@@ -134,6 +143,22 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) body_bytes_max: Option<usize>,
+    /// Largest body of a query with binary tensors, and of a gRPC message, in bytes
+    /// [default: 67108864]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) binary_bytes_max: Option<usize>,
+    /// Time in milliseconds for the answer to a query that names a model and no application
+    /// [default: 10000]
+    #[arg(long, value_name = "MILLIS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model_slo_ms: Option<u64>,
+    /// Shared memory object that clients on this machine may have their tensors in (the system
+    /// shared memory extension), by name, or by its beginning before a *; may be repeated
+    /// [default: none]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) client_shm: Vec<String>,
     /// Offer shared memory to containers on this host [default: true]
     #[arg(long, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,6 +198,9 @@ impl Config {
             cores: (cores / 2).max(1),
             cache_bytes: 32 << 20,
             body_bytes_max: 16 << 20,
+            binary_bytes_max: 64 << 20,
+            model_slo_ms: 10_000,
+            client_shm: Vec::new(),
             shared_memory: true,
             shared_bytes_max: sharing.bytes_max,
             result_bytes_max: sharing.session_bytes_max,
@@ -266,7 +294,33 @@ impl Config {
                 );
             }
         }
+        self.check_queries()?;
         self.check_rpc(has_curve())
+    }
+
+    /// What queries may be like.
+    fn check_queries(&self) -> Result<()> {
+        let most = BODY_BYTES_MAX;
+        let sizes = [
+            ("body_bytes_max", self.body_bytes_max),
+            ("binary_bytes_max", self.binary_bytes_max),
+        ];
+        for (name, bytes) in sizes {
+            if bytes > most {
+                bail!("{name} is {bytes}, at most {most} allowed");
+            }
+        }
+        let allowed = 1..=600_000;
+        if !allowed.contains(&self.model_slo_ms) {
+            bail!("model_slo_ms is {}, 1 to 600000 allowed", self.model_slo_ms);
+        }
+        if !self.client_shm.is_empty() && !self.query_address()?.ip().is_loopback() {
+            bail!(
+                "--client-shm is for clients on this machine, --query {} is beyond it",
+                self.query
+            );
+        }
+        Ok(())
     }
 
     /// Beyond loopback only peers with keys are let near libzmq, which cannot bound what an

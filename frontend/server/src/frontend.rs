@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
@@ -20,7 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use skysail_api::http::{self, Door, HttpLimits};
 use skysail_api::management::router;
-use skysail_api::query::QueryService;
+use skysail_api::query::{QueryService, ReplyBody};
 use skysail_api::{About, Frontend, QueryIds};
 use skysail_control::orchestrator::ProcessOrchestrator;
 use skysail_control::store::FileStore;
@@ -98,6 +97,8 @@ impl Running {
             about,
             log_dir: data_dir::log_dir(&config.data_dir),
             body_bytes_max: config.body_bytes_max,
+            binary_bytes_max: config.binary_bytes_max,
+            client_shm: config.client_shm.clone(),
         });
         let (stop, stopping) = watch::channel(false);
         query.serve(&cores, &query_service(&shared), &stopping);
@@ -285,6 +286,7 @@ fn start_engine(
         join_token: Some(token),
         sharing: config.sharing(),
         cores: cores.count(),
+        model_slo: Duration::from_millis(config.model_slo_ms),
         grants: grants.unwrap_or_default(),
         ..Options::default()
     };
@@ -299,7 +301,7 @@ fn start_engine(
 
 fn query_service(
     shared: &Arc<Frontend>,
-) -> impl Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send>
+) -> impl Service<Request<Incoming>, Response = Response<ReplyBody>, Error = Infallible, Future: Send>
 + Clone
 + Send
 + use<> {

@@ -15,7 +15,7 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use skysail_core::batching::Policy;
-use skysail_core::batching::{Actions, Arrival, BatchNumber, Batcher, Ended, Options};
+use skysail_core::batching::{Actions, Arrival, BatchNumber, Batcher, Ended, Options, Priority};
 use skysail_core::replica::{ReplicaId, Terms};
 
 use crate::outcome::{Counts, Outcome};
@@ -225,6 +225,7 @@ impl Run<'_> {
             deadline: instant + Duration::from_secs_f64(objective),
             cost: 1,
             bytes: 0,
+            priority: Priority::Normal,
         };
         let batcher = &mut self.stations[station].batcher;
         let pushed = batcher.push(instant, query, arrival, &mut self.actions);

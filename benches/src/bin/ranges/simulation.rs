@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use skysail_core::batching::{
-    Actions, Arrival, BatchNumber, Batcher, Dispatch, Ended, Options, Window, WindowOptions,
+    Actions, Arrival, BatchNumber, Batcher, Dispatch, Ended, Options, Priority, Window,
+    WindowOptions,
 };
 use skysail_core::replica::{ReplicaId, Terms};
 use skysail_rpc::channel::Sharing;
@@ -302,6 +303,7 @@ impl Simulation {
                 deadline: decoding.deadline,
                 cost: 1,
                 bytes: ROW_BYTES,
+                priority: Priority::Normal,
             };
             let actions = &mut self.actions;
             // A query that is given back is over, and its row free.

@@ -10,58 +10,61 @@ use super::number::{Fault, number_text};
 use super::text::Text;
 
 /// A place in a body.
-pub(super) struct Cursor<'a> {
-    pub(super) body: &'a [u8],
-    pub(super) at: usize,
-    pub(super) limits: &'a JsonLimits,
+pub(crate) struct Cursor<'a> {
+    pub(crate) body: &'a [u8],
+    pub(crate) at: usize,
+    pub(crate) limits: &'a JsonLimits,
     /// How many more numbers the body may hold.
-    pub(super) numbers_left: usize,
+    pub(crate) numbers_left: usize,
+    /// How many more strings its tensors may hold.
+    pub(crate) strings_left: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(body: &'a [u8], limits: &'a JsonLimits) -> Self {
+    pub(crate) fn new(body: &'a [u8], limits: &'a JsonLimits) -> Self {
         Cursor {
             body,
             at: 0,
             limits,
             numbers_left: limits.numbers_max,
+            strings_left: limits.strings_max,
         }
     }
 
     /// The next byte that is not white space.
-    pub(super) fn peek(&mut self) -> Option<u8> {
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         self.at = skip_space(self.body, self.at);
         self.body.get(self.at).copied()
     }
 
     /// Steps over `byte` if it comes next.
-    pub(super) fn take(&mut self, byte: u8) -> bool {
+    pub(crate) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
-    pub(super) fn error(&self, kind: JsonErrorKind) -> JsonError {
+    pub(crate) fn error(&self, kind: JsonErrorKind) -> JsonError {
         JsonError::at(self.at, kind)
     }
 
-    pub(super) fn syntax(&self, what: &'static str) -> JsonError {
+    pub(crate) fn syntax(&self, what: &'static str) -> JsonError {
         self.error(JsonErrorKind::Syntax(what))
     }
 
-    pub(super) fn limit(&self, what: &'static str, limit: usize) -> JsonError {
+    pub(crate) fn limit(&self, what: &'static str, limit: usize) -> JsonError {
         self.error(JsonErrorKind::Limit { what, limit })
     }
 
     /// The string that comes next, whose quote was seen.
-    pub(super) fn text(&mut self) -> Result<Text<'a>, JsonError> {
+    pub(crate) fn text(&mut self) -> Result<Text<'a>, JsonError> {
         let (text, end) = Text::scan(self.body, self.at + 1)?;
         self.at = end;
         Ok(text)
     }
 
     /// The name of the next member and the colon after it.
-    pub(super) fn key(&mut self) -> Result<Text<'a>, JsonError> {
+    pub(crate) fn key(&mut self) -> Result<Text<'a>, JsonError> {
         if self.peek() != Some(b'"') {
             return Err(self.syntax("expected a member name in quotes"));
         }
@@ -77,7 +80,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// After a member or an element: whether another follows, or `close` ended them.
-    pub(super) fn another(&mut self, close: u8) -> Result<bool, JsonError> {
+    pub(crate) fn another(&mut self, close: u8) -> Result<bool, JsonError> {
         if self.take(b',') {
             Ok(true)
         } else if self.take(close) {
@@ -90,13 +93,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// What Clipper calls the type of the value that comes next.
-    pub(super) fn type_name(&mut self) -> Result<&'static str, JsonError> {
+    pub(crate) fn type_name(&mut self) -> Result<&'static str, JsonError> {
         self.peek();
         type_name(&self.body[self.at..]).ok_or_else(|| self.syntax("expected a value"))
     }
 
     /// Steps over a value that lies in `depth` objects and arrays.
-    pub(super) fn skip_value(&mut self, depth: usize) -> Result<(), JsonError> {
+    pub(crate) fn skip_value(&mut self, depth: usize) -> Result<(), JsonError> {
         match self.peek() {
             Some(b'{' | b'[') if depth >= self.limits.depth_max => {
                 Err(self.limit("nesting is too deep", self.limits.depth_max))
@@ -157,7 +160,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Counts `numbers` more, of which the last has been seen.
-    pub(super) fn count_numbers(&mut self, numbers: usize) -> Result<(), JsonError> {
+    pub(crate) fn count_numbers(&mut self, numbers: usize) -> Result<(), JsonError> {
         match self.numbers_left.checked_sub(numbers) {
             Some(left) => self.numbers_left = left,
             None => {
@@ -170,7 +173,7 @@ impl<'a> Cursor<'a> {
 
 /// The offset of the first byte from `at` on that is not white space.
 #[inline(always)]
-pub(super) fn skip_space(body: &[u8], mut at: usize) -> usize {
+pub(crate) fn skip_space(body: &[u8], mut at: usize) -> usize {
     while matches!(body.get(at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
         at += 1;
     }
@@ -178,7 +181,7 @@ pub(super) fn skip_space(body: &[u8], mut at: usize) -> usize {
 }
 
 /// What Clipper calls the type of the value that `text` starts with, if it looks like one.
-pub(super) fn type_name(text: &[u8]) -> Option<&'static str> {
+pub(crate) fn type_name(text: &[u8]) -> Option<&'static str> {
     Some(match text.first()? {
         b'{' => "Object",
         b'[' => "Array",

@@ -6,6 +6,12 @@
 
 use std::fmt;
 
+use crate::options::Key;
+
+/// What to do where an application takes tensors.
+pub(crate) const TENSORS_ELSEWHERE: &str = "the application takes tensors, which this route cannot say; \
+                                            use POST /v2/models/{app}/infer";
+
 /// Why a body is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonError {
@@ -59,6 +65,18 @@ pub enum JsonErrorKind {
     },
     /// A string that is not base64.
     NotBase64,
+    /// Vectors, where named tensors are asked for.
+    Tensors,
+    /// An option with a wrong value.
+    Option {
+        /// What it must be.
+        what: &'static str,
+    },
+    /// Elements that JSON cannot say.
+    NoJsonForm {
+        /// Their datatype.
+        datatype: &'static str,
+    },
     /// More of something than allowed.
     Limit {
         /// What there is too much of.
@@ -79,11 +97,13 @@ pub enum Field {
     Row(usize),
     /// `version`.
     Version,
+    /// One of [`crate::options`].
+    Option(Key),
 }
 
 impl JsonError {
     /// An error that belongs to no member (yet).
-    pub(super) fn at(offset: usize, kind: JsonErrorKind) -> JsonError {
+    pub(crate) fn at(offset: usize, kind: JsonErrorKind) -> JsonError {
         JsonError {
             kind,
             field: None,
@@ -96,6 +116,32 @@ impl JsonError {
     pub(super) fn within(mut self, field: Field) -> JsonError {
         self.field = Some(field);
         self
+    }
+
+    /// What is wrong, in plain words and without Clipper's.
+    #[must_use]
+    pub fn plain(&self) -> String {
+        match &self.kind {
+            JsonErrorKind::Type { expected, found } => {
+                let (expected, found) = (expected.to_lowercase(), found.to_lowercase());
+                format!("expected {expected}, found {found}")
+            }
+            JsonErrorKind::ElementType { expected, found } => {
+                let (element, found) = (self.element.unwrap_or(0), found.to_lowercase());
+                format!("element {element} is {found}, expected {expected}")
+            }
+            JsonErrorKind::Duplicate => "appears twice".to_owned(),
+            JsonErrorKind::NotObject => "the body is not an object".to_owned(),
+            JsonErrorKind::Range { number, expected } => {
+                format!("{number} does not fit {expected}")
+            }
+            JsonErrorKind::NotInteger { number } => format!("{number} is not an integer"),
+            JsonErrorKind::Limit { what, limit } => format!("{what}, at most {limit} allowed"),
+            JsonErrorKind::Syntax(what) => {
+                format!("not valid JSON at byte {}: {what}", self.offset)
+            }
+            _ => self.to_string(),
+        }
     }
 
     /// The text of the answer's `cause`.
@@ -134,6 +180,11 @@ impl fmt::Display for JsonError {
                 write!(f, "{number} is out of range for type {expected}")?;
             }
             JsonErrorKind::NotInteger { number } => write!(f, "{number} is not an integer")?,
+            JsonErrorKind::Tensors => f.write_str(TENSORS_ELSEWHERE)?,
+            JsonErrorKind::Option { what } => write!(f, "JSON key {} {what}", Place(field))?,
+            JsonErrorKind::NoJsonForm { datatype } => {
+                write!(f, "{datatype} has no JSON form; send it as binary data")?;
+            }
             JsonErrorKind::NotBase64 => write!(f, "{} is not a base64 string", Place(field))?,
             JsonErrorKind::Limit { what, limit } => write!(f, "{what}, at most {limit} allowed")?,
         }
@@ -156,6 +207,7 @@ impl fmt::Display for Field {
             Field::Batch => f.write_str("input_batch"),
             Field::Row(index) => write!(f, "input_batch[{index}]"),
             Field::Version => f.write_str("version"),
+            Field::Option(key) => f.write_str(key.clipper_name()),
         }
     }
 }

@@ -20,7 +20,7 @@ use skysail_rpc::Element;
 
 /// Why a number is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The text at this offset cannot belong to a number.
     Syntax(usize),
     /// The number at these offsets does not fit the element type.
@@ -30,7 +30,7 @@ pub(super) enum Fault {
 }
 
 /// An element that a JSON number is read into.
-pub(super) trait Scalar: Element + Default {
+pub(crate) trait Scalar: Element + Default {
     /// Clipper's name of the element type.
     const NAME: &'static str;
 
@@ -66,27 +66,49 @@ impl Scalar for f64 {
     }
 }
 
-impl Scalar for i32 {
-    const NAME: &'static str = "int";
+/// Integers are read whole, and then put to the test of their type.
+macro_rules! integer {
+    ($($rust:ty: $name:literal),+ $(,)?) => {$(
+        impl Scalar for $rust {
+            const NAME: &'static str = $name;
 
-    #[inline(always)]
-    fn scan(body: &[u8], at: usize) -> Result<(i32, usize), Fault> {
-        let text = number_text(body, at)?;
-        let mut magnitude = 0_i64;
-        let negative = body[at] == b'-';
-        for byte in &body[at + usize::from(negative)..text.end] {
-            if !byte.is_ascii_digit() {
-                return Err(Fault::NotInteger(text));
+            #[inline(always)]
+            fn scan(body: &[u8], at: usize) -> Result<($rust, usize), Fault> {
+                let (value, text) = scan_integer(body, at)?;
+                match <$rust>::try_from(value) {
+                    Ok(value) => Ok((value, text.end)),
+                    Err(_) => Err(Fault::Range(text)),
+                }
             }
-            // Saturates far outside of `i32`.
-            magnitude = (magnitude * 10 + i64::from(byte - b'0')).min(1 << 40);
         }
-        let value = if negative { -magnitude } else { magnitude };
-        match i32::try_from(value) {
-            Ok(value) => Ok((value, text.end)),
-            Err(_) => Err(Fault::Range(text)),
+    )+};
+}
+
+integer! {
+    i32: "int",
+    u8: "UINT8", u16: "UINT16", u32: "UINT32", u64: "UINT64",
+    i8: "INT8", i16: "INT16", i64: "INT64",
+}
+
+/// The integer that starts at `at`, kept within what no type holds, and where it lies.
+#[inline(always)]
+fn scan_integer(body: &[u8], at: usize) -> Result<(i128, Range<usize>), Fault> {
+    /// More digits than any type has.
+    const DIGITS_MAX: usize = 25;
+    let text = number_text(body, at)?;
+    let negative = body[at] == b'-';
+    let digits = &body[at + usize::from(negative)..text.end];
+    let mut magnitude = 0_i128;
+    for byte in digits {
+        if !byte.is_ascii_digit() {
+            return Err(Fault::NotInteger(text));
         }
+        magnitude = magnitude.wrapping_mul(10) + i128::from(byte - b'0');
     }
+    if digits.len() > DIGITS_MAX {
+        return Err(Fault::Range(text));
+    }
+    Ok((if negative { -magnitude } else { magnitude }, text))
 }
 
 /// A decimal number: `digits * 10^exponent`, or its negative.
@@ -340,7 +362,7 @@ fn scan_exactly<T: fast_float2::FastFloat>(
 }
 
 /// Where the number that starts at `at` lies, by the grammar of RFC 8259, section 6.
-pub(super) fn number_text(body: &[u8], at: usize) -> Result<Range<usize>, Fault> {
+pub(crate) fn number_text(body: &[u8], at: usize) -> Result<Range<usize>, Fault> {
     let byte = |at: usize| body.get(at).copied().unwrap_or(0);
     let digits_from = |mut at: usize| {
         let start = at;

@@ -1,7 +1,8 @@
 //! Clipper's predict body: `{"input": <vector>}` or `{"input_batch": [<vector>, ...]}`.
 //!
 //! `input` wins where both are present, in any order, even over a batch with mistakes in its
-//! vectors. `version` may be there; other members are stepped over.
+//! vectors. `version` may be there, and what [`crate::options`] names; other members are stepped
+//! over.
 //!
 //! # Invariants
 //! - Every body gives either rows or an error that says where; none panics.
@@ -18,6 +19,7 @@ use super::JsonLimits;
 use super::cursor::Cursor;
 use super::error::{Field, JsonError, JsonErrorKind};
 use super::vector::{VectorReader, wrong_type};
+use crate::options::{Key, RequestOptions, Value};
 
 /// A decoded predict body.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct PredictBody {
     pub batch: bool,
     /// The version that shall answer.
     pub version: Option<String>,
+    /// What else the body asks for.
+    pub options: RequestOptions,
 }
 
 /// One input.
@@ -62,6 +66,7 @@ pub fn parse_predict(
         input: None,
         batch: None,
         version: None,
+        options: RequestOptions::default(),
     };
     let is_object = cursor.peek() == Some(b'{');
     if is_object {
@@ -85,6 +90,7 @@ struct Members<'a> {
     /// The batch, or what is wrong with its vectors.
     batch: Option<Result<Vec<RowInput>, JsonError>>,
     version: Option<String>,
+    options: RequestOptions,
 }
 
 impl Members<'_> {
@@ -103,7 +109,11 @@ impl Members<'_> {
     }
 
     fn read_member(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-        match &*cursor.key()?.decode() {
+        let name = cursor.key()?.decode();
+        if let Some(option) = Key::of_clipper(&name) {
+            return self.read_option(cursor, option);
+        }
+        match &*name {
             "input" => self
                 .read_input(cursor)
                 .map_err(|error| error.within(Field::Input)),
@@ -121,6 +131,16 @@ impl Members<'_> {
         }
         self.input = Some(self.reader.read(cursor)?);
         Ok(())
+    }
+
+    fn read_option(&mut self, cursor: &mut Cursor<'_>, option: Key) -> Result<(), JsonError> {
+        cursor.peek();
+        let start = cursor.at;
+        let value = Value::read(cursor, 1)?;
+        let set = self.options.set(option, value);
+        set.map_err(|what| {
+            JsonError::at(start, JsonErrorKind::Option { what }).within(Field::Option(option))
+        })
     }
 
     fn read_version(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
@@ -187,17 +207,19 @@ impl Members<'_> {
     }
 
     fn finish(self, cursor: &Cursor<'_>) -> Result<PredictBody, JsonError> {
-        let version = self.version;
+        let (version, options) = (self.version, self.options);
         match (self.input, self.batch) {
             (Some(input), _) => Ok(PredictBody {
                 rows: vec![input],
                 batch: false,
                 version,
+                options,
             }),
             (None, Some(rows)) => Ok(PredictBody {
                 rows: rows?,
                 batch: true,
                 version,
+                options,
             }),
             (None, None) => Err(cursor.error(JsonErrorKind::NoInput)),
         }

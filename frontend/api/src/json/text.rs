@@ -14,14 +14,14 @@ use super::error::{JsonError, JsonErrorKind};
 
 /// A checked string, as it stands between its quotes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Text<'a> {
+pub(crate) struct Text<'a> {
     raw: &'a str,
     escaped: bool,
 }
 
 impl<'a> Text<'a> {
     /// The string whose opening quote stands before `start`, and the offset after its end.
-    pub(super) fn scan(body: &'a [u8], start: usize) -> Result<(Text<'a>, usize), JsonError> {
+    pub(crate) fn scan(body: &'a [u8], start: usize) -> Result<(Text<'a>, usize), JsonError> {
         let mut at = start;
         let mut escaped = false;
         loop {
@@ -40,12 +40,12 @@ impl<'a> Text<'a> {
     }
 
     /// Its length in the body, without the quotes.
-    pub(super) fn raw_bytes(self) -> usize {
+    pub(crate) fn raw_bytes(self) -> usize {
         self.raw.len()
     }
 
     /// The string that it stands for.
-    pub(super) fn decode(self) -> Cow<'a, str> {
+    pub(crate) fn decode(self) -> Cow<'a, str> {
         if self.escaped {
             Cow::Owned(unescape(self.raw))
         } else {

@@ -61,6 +61,7 @@ impl<'a> VectorReader<'a> {
             InputType::Integers => self.numbers::<i32>(cursor),
             InputType::Strings => string(cursor),
             InputType::Bytes => bytes(cursor),
+            InputType::Tensors => Err(cursor.error(JsonErrorKind::Tensors)),
         }
     }
 
@@ -129,13 +130,13 @@ fn count_elements(cursor: &Cursor<'_>) -> usize {
 }
 
 /// What a run over a vector found.
-struct Run {
+pub(crate) struct Run {
     /// Numbers written.
-    count: usize,
+    pub(crate) count: usize,
     /// Where the next number, or what follows the vector, starts.
-    at: usize,
+    pub(crate) at: usize,
     /// Whether the vector ended; else `out` is full.
-    closed: bool,
+    pub(crate) closed: bool,
 }
 
 /// Reads numbers from `at` on until the vector ends or `out` is full.
@@ -143,7 +144,7 @@ struct Run {
 /// # Errors
 /// The index of the number, the offset at which it starts, and what is wrong there.
 #[inline(never)]
-fn scan_run<T: Scalar>(
+pub(crate) fn scan_run<T: Scalar>(
     body: &[u8],
     mut at: usize,
     out: &mut [T],
@@ -176,7 +177,12 @@ fn scan_run<T: Scalar>(
 
 /// The error for the number with `index` that starts at `at`.
 #[cold]
-fn refuse<T: Scalar>(cursor: &Cursor<'_>, index: usize, at: usize, fault: Fault) -> JsonError {
+pub(crate) fn refuse<T: Scalar>(
+    cursor: &Cursor<'_>,
+    index: usize,
+    at: usize,
+    fault: Fault,
+) -> JsonError {
     let shown = |text: std::ops::Range<usize>| {
         let end = text.end.min(text.start + NUMBER_SHOWN_BYTES);
         let dots = if end < text.end { "..." } else { "" };
@@ -251,7 +257,7 @@ fn bytes(cursor: &mut Cursor<'_>) -> Result<RowInput, JsonError> {
 }
 
 #[cold]
-pub(super) fn wrong_type(cursor: &mut Cursor<'_>, expected: &'static str) -> JsonError {
+pub(crate) fn wrong_type(cursor: &mut Cursor<'_>, expected: &'static str) -> JsonError {
     match cursor.type_name() {
         Ok(found) => cursor.error(JsonErrorKind::Type { expected, found }),
         Err(error) => error,

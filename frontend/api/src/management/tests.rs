@@ -89,6 +89,8 @@ impl Bench {
             about: about(management),
             log_dir: logs.path().to_owned(),
             body_bytes_max: 1 << 20,
+            binary_bytes_max: 1 << 20,
+            client_shm: vec![],
         });
         let router = router(frontend.clone());
         Bench {

@@ -18,6 +18,18 @@ pub struct Arrival {
     pub cost: u32,
     /// Bytes that it keeps alive.
     pub bytes: usize,
+    /// Whether it may be served after others.
+    pub priority: Priority,
+}
+
+/// Which queries go first when not all can be served in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// By its application's guarantee, if there is one, and its deadline.
+    #[default]
+    Normal,
+    /// After all others, as what is beyond a guarantee.
+    Low,
 }
 
 /// A batch to send; its queries are told by [`super::Batcher::batch`].

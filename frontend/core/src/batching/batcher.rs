@@ -176,7 +176,9 @@ impl<Q> Batcher<Q> {
             deadline: self.at(arrival.deadline),
             arrival: now,
             application: arrival.application,
-            in_contract: self.contracts.admits(now, arrival.application),
+            in_contract: self
+                .contracts
+                .admits(now, arrival.application, arrival.priority),
             cost,
             bytes: arrival.bytes,
             queued: false,

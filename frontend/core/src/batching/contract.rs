@@ -2,8 +2,9 @@
 //!
 //! A token bucket marks each arrival *in* or *out* of contract. Once a model has a guarantee,
 //! under pressure the queries in contract are served first; applications without a guarantee
-//! share what is left. Guarantees of a model should sum to at most nine tenths of what it bears.
+//! share what is left. A query of low priority is out of contract, whoever asks, and uses none. Guarantees of a model should sum to at most nine tenths of what it bears.
 
+use super::actions::Priority;
 use super::time::At;
 
 /// Seconds of its rate that an application may send at once.
@@ -35,6 +36,8 @@ impl Bucket {
 pub struct Contracts {
     buckets: Vec<Option<Bucket>>,
     any: bool,
+    /// Whether a query of low priority ever came.
+    low: bool,
 }
 
 impl Contracts {
@@ -56,8 +59,12 @@ impl Contracts {
         self.any = self.buckets.iter().any(Option::is_some);
     }
 
-    /// Whether an arrival is in contract; without any guarantee all are.
-    pub fn admits(&mut self, now: At, application: usize) -> bool {
+    /// Whether an arrival is in contract; without any guarantee all of normal priority are.
+    pub fn admits(&mut self, now: At, application: usize, priority: Priority) -> bool {
+        if priority == Priority::Low {
+            self.low = true;
+            return false;
+        }
         if !self.any {
             return true;
         }
@@ -67,10 +74,11 @@ impl Contracts {
         }
     }
 
-    /// Whether any application has a guarantee.
+    /// Whether queries are told apart: some application has a guarantee, or some query came with
+    /// low priority.
     #[must_use]
     pub fn any(&self) -> bool {
-        self.any
+        self.any || self.low
     }
 }
 
@@ -81,17 +89,47 @@ mod tests {
     #[test]
     fn a_guarantee_covers_its_rate_and_no_more() {
         let mut contracts = Contracts::default();
-        assert!(contracts.admits(At::default(), 3), "nobody has a guarantee");
+        assert!(
+            contracts.admits(At::default(), 3, Priority::Normal),
+            "nobody has a guarantee"
+        );
         contracts.set(At::default(), 0, Some(100.0));
         let times = (0..10_000_u64).map(|i| At::from_nanos(i * 1_000_000));
-        let covered = times.filter(|now| contracts.admits(*now, 0)).count();
+        let covered = times
+            .filter(|now| contracts.admits(*now, 0, Priority::Normal))
+            .count();
         assert!((1000..=1011).contains(&covered), "{covered} in 10 s");
-        assert!(!contracts.admits(At::default(), 1), "it has none");
+        assert!(
+            !contracts.admits(At::default(), 1, Priority::Normal),
+            "it has none"
+        );
         let end = At::from_nanos(10_000_000_000);
-        while contracts.admits(end, 0) {}
+        while contracts.admits(end, 0, Priority::Normal) {}
         contracts.set(end, 0, Some(100.0));
-        assert!(!contracts.admits(end, 0), "it is no new one");
+        assert!(
+            !contracts.admits(end, 0, Priority::Normal),
+            "it is no new one"
+        );
         contracts.set(end, 0, Some(200.0));
-        assert!(contracts.admits(end, 0));
+        assert!(contracts.admits(end, 0, Priority::Normal));
+    }
+
+    #[test]
+    fn a_query_of_low_priority_is_out_of_contract_and_uses_none() {
+        let mut contracts = Contracts::default();
+        let now = At::default();
+        assert!(!contracts.any());
+        assert!(
+            !contracts.admits(now, 0, Priority::Low),
+            "nobody has a guarantee"
+        );
+        assert!(contracts.any(), "from now on classes are told apart");
+        assert!(contracts.admits(now, 0, Priority::Normal));
+        contracts.set(now, 0, Some(1.0));
+        assert!(!contracts.admits(now, 0, Priority::Low));
+        assert!(
+            contracts.admits(now, 0, Priority::Normal),
+            "its token is there"
+        );
     }
 }

@@ -24,7 +24,7 @@ pub struct View<'a> {
     pub replica: usize,
     /// Size of all that ever arrived.
     pub arrived_size: u64,
-    /// Whether some application has a guaranteed rate.
+    /// Whether some application has a guaranteed rate, or queries came with low priority.
     pub contracts: bool,
 }
 

@@ -58,6 +58,8 @@ pub struct Tally {
     pub batches: u64,
     /// Rows in them.
     pub rows: u64,
+    /// What their queries waited for it, together, in microseconds.
+    pub waited_micros: u64,
     /// Of the batches, those sent ahead.
     pub ahead: u64,
     /// Batches asked back.

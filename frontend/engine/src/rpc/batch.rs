@@ -110,6 +110,7 @@ pub(super) fn observe(
     lane.metrics.batch_rows.observe(rows as f64);
     lane.metrics.batch_seconds.observe(round_trip.as_secs_f64());
     lane.metrics.compute_seconds.observe(compute.as_secs_f64());
+    lane.requests.computed(rows, compute);
     let failed = match result {
         BatchResult::Failed { error } => Some(error),
         _ => None,

@@ -178,6 +178,7 @@ fn refuses_one_more_than_each_limit_and_takes_the_limit() {
         keys_max: 3,
         key_bytes_max: 11,
         numbers_max: 6,
+        strings_max: 2,
         rows_max: 2,
         string_bytes_max: 5,
     };
@@ -292,6 +293,7 @@ fn random_vector(random: &mut Random, kind: InputType) -> Value {
         InputType::Doubles => (0..length).map(|_| json!(random.unit() * 9.0)).collect(),
         InputType::Strings => json!(format!("\u{1}\t😀{}", random.next())),
         InputType::Bytes => json!(random.digits(4, 4).repeat(length as usize)),
+        InputType::Tensors => unreachable!("they have no vectors"),
     }
 }
 
@@ -352,6 +354,7 @@ fn assert_row(row: &RowInput, vector: &Value, kind: InputType) {
                 .decode(vector.as_str().expect("a string"))
                 .expect("base64")
         }
+        InputType::Tensors => unreachable!("they have no vectors"),
     };
     assert_eq!(row.data.as_bytes(), bytes, "{vector}");
 }
@@ -378,7 +381,10 @@ fn assert_same(parsed: &PredictBody, body: &Value, kind: InputType) {
 fn agrees_with_serde_json_about_random_bodies() {
     let mut random = Random::new(4);
     for _ in 0..3_000 {
-        for kind in InputType::ALL {
+        for kind in InputType::ALL
+            .into_iter()
+            .filter(|kind| kind.datatype().is_some())
+        {
             let body = random_body(&mut random, kind);
             let text = loosen(&mut random, &body.to_string());
             let expected = Some(random.below(20) as usize);

@@ -89,7 +89,7 @@ impl<Q> Batcher<Q> {
         let queued = self.queue.rows();
         let head = self.queue.head().copied();
         let mut flight = self.fleet.prepare(place, now);
-        fill(&mut self.queue, &mut self.queries, &mut flight, plan);
+        let waited = fill(&mut self.queue, &mut self.queries, &mut flight, plan, now);
         let (rows, number, ahead) = (flight.rows.len(), flight.number, flight.ahead);
         flight.predicted = plan.predicted;
         let slack = head.map_or(f64::INFINITY, |head| head.deadline.since(flight.started));
@@ -106,6 +106,7 @@ impl<Q> Batcher<Q> {
         self.hedges.earn(rows);
         self.tally.batches += 1;
         self.tally.rows += rows as u64;
+        self.tally.waited_micros += (waited * 1e6) as u64;
         self.tally.ahead += u64::from(ahead);
         let replica = self.fleet.at(place).expect("it was just given a batch").id;
         self.log.add(Explained {
@@ -161,8 +162,15 @@ impl<Q> Batcher<Q> {
     }
 }
 
-/// Moves queries from the queue to a batch.
-fn fill<Q>(queue: &mut Queue, queries: &mut Queries<Q>, flight: &mut Flight, plan: &Plan) {
+/// Moves queries from the queue to a batch; says how many seconds they waited, together.
+fn fill<Q>(
+    queue: &mut Queue,
+    queries: &mut Queries<Q>,
+    flight: &mut Flight,
+    plan: &Plan,
+    now: At,
+) -> f64 {
+    let mut waited = 0.0;
     flight.size = 0.0;
     flight.objective = f64::INFINITY;
     let classes: &[Class] = if plan.contract_first {
@@ -183,6 +191,7 @@ fn fill<Q>(queue: &mut Queue, queries: &mut Queries<Q>, flight: &mut Flight, pla
             let is_copy = held.in_flight > 0;
             held.queued = false;
             held.in_flight += 1;
+            waited += now.since(item.arrival);
             flight.size += f64::from(item.cost);
             flight.objective = flight.objective.min(item.deadline.since(item.arrival));
             flight.rows.push(Row {
@@ -192,4 +201,5 @@ fn fill<Q>(queue: &mut Queue, queries: &mut Queries<Q>, flight: &mut Flight, pla
             });
         }
     }
+    waited
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::batching::Priority;
 use crate::batching::sized::Sized;
 use crate::batching::{Window, WindowOptions};
 use crate::sizing::Sizing;
@@ -158,6 +159,7 @@ impl World {
             deadline,
             cost,
             bytes: 10,
+            priority: Priority::Normal,
         };
         match self.batcher.push(self.now, id, arrival, &mut self.actions) {
             Ok(key) => self.keys.push(key),

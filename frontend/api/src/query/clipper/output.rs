@@ -4,18 +4,62 @@
 //! nested array by its dimensions. Several tensors make an object by name. Text outputs and
 //! defaults are nested as JSON if they are JSON, as Clipper does.
 
+use std::time::Instant;
+
+use serde_json::json;
 use skysail_core::Cause;
 use skysail_core::registry::Application;
 use skysail_engine::{Answer, Failure, Output, Prediction};
-use skysail_rpc::{Cell, DataType, TensorSpec};
+use skysail_rpc::{Cell, TensorSpec};
 
-use crate::json::output::{
-    NonFinite, write_f32, write_f64, write_i64, write_string, write_text_as_json, write_u64,
-};
+use crate::json::element::write_element;
+use crate::json::output::{NonFinite, write_string, write_text_as_json, write_u64};
+use crate::options::RequestOptions;
 
 /// Appends one query's answer; says what it came to. A prediction that JSON cannot say, NaN
 /// or infinity, becomes the default.
 pub(super) fn write_answer(
+    out: &mut Vec<u8>,
+    id: u64,
+    app: &Application,
+    answer: &Answer,
+    explained: Option<Explained<'_>>,
+) -> Result<(), Cause> {
+    let came_to = write_members(out, id, app, answer);
+    if let Some(explained) = explained {
+        out.extend_from_slice(b",\"explanation\":");
+        out.extend_from_slice(explained.of(app, answer).to_string().as_bytes());
+    }
+    out.push(b'}');
+    came_to
+}
+
+/// The options of a query that shall be explained, and when it came.
+#[derive(Clone, Copy)]
+pub(super) struct Explained<'a> {
+    pub(super) options: &'a RequestOptions,
+    pub(super) arrival: Instant,
+}
+
+impl Explained<'_> {
+    /// How an answer came about.
+    fn of(self, app: &Application, answer: &Answer) -> serde_json::Value {
+        let (slo, cached) = (
+            app.slo(),
+            matches!(answer, Answer::Prediction(one) if one.cached),
+        );
+        json!({
+            "slo_micros": slo.as_micros() as u64,
+            "limit_micros": self.options.limit(slo).as_micros() as u64,
+            "elapsed_micros": self.arrival.elapsed().as_micros() as u64,
+            "cached": cached,
+            "uid": self.options.uid,
+        })
+    }
+}
+
+/// Everything but the closing brace.
+fn write_members(
     out: &mut Vec<u8>,
     id: u64,
     app: &Application,
@@ -51,7 +95,7 @@ fn write_models(out: &mut Vec<u8>, prediction: &Prediction) {
     write_string(out, prediction.version.model.as_str());
     out.extend_from_slice(b",\"version\":");
     write_string(out, prediction.version.version.as_str());
-    out.extend_from_slice(b",\"voted\":true}]}");
+    out.extend_from_slice(b",\"voted\":true}]");
 }
 
 fn write_default(out: &mut Vec<u8>, app: &Application, failure: &Failure) {
@@ -63,7 +107,6 @@ fn write_default(out: &mut Vec<u8>, app: &Application, failure: &Failure) {
     }
     out.extend_from_slice(b",\"default_cause\":");
     write_string(out, failure.cause.name());
-    out.push(b'}');
 }
 
 fn write_output(out: &mut Vec<u8>, output: &Output) -> Result<(), NonFinite> {
@@ -127,42 +170,6 @@ fn write_nested(
     Ok(())
 }
 
-fn write_element(out: &mut Vec<u8>, datatype: DataType, le: &[u8]) -> Result<(), NonFinite> {
-    let mut wide = [0; 8];
-    wide[..le.len()].copy_from_slice(le);
-    let unsigned = u64::from_le_bytes(wide);
-    // Shifted up and back, the sign bit of a narrow integer fills the wide one.
-    let unused_bits = 64 - 8 * le.len() as u32;
-    let signed = (unsigned << unused_bits).cast_signed() >> unused_bits;
-    match datatype {
-        DataType::Bool => out.extend_from_slice(if unsigned == 0 { b"false" } else { b"true" }),
-        DataType::Uint8 | DataType::Uint16 | DataType::Uint32 | DataType::Uint64 => {
-            write_u64(out, unsigned);
-        }
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => {
-            write_i64(out, signed);
-        }
-        DataType::Fp16 => return write_f32(out, half_to_f32(unsigned as u16)),
-        DataType::Bf16 => return write_f32(out, f32::from_bits((unsigned as u32) << 16)),
-        DataType::Fp32 => return write_f32(out, f32::from_bits(unsigned as u32)),
-        DataType::Fp64 => return write_f64(out, f64::from_bits(unsigned)),
-        DataType::Bytes | DataType::String => unreachable!("byte strings have no width"),
-    }
-    Ok(())
-}
-
-/// IEEE 754 half precision to single, exactly.
-fn half_to_f32(bits: u16) -> f32 {
-    let (sign, exponent, fraction) = (bits >> 15, (bits >> 10) & 0x1f, bits & 0x3ff);
-    let magnitude = match exponent {
-        0 => f32::from(fraction) * 2_f32.powi(-24),
-        0x1f if fraction == 0 => f32::INFINITY,
-        0x1f => f32::NAN,
-        _ => (1.0 + f32::from(fraction) / 1024.0) * 2_f32.powi(i32::from(exponent) - 15),
-    };
-    if sign == 1 { -magnitude } else { magnitude }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -222,7 +229,7 @@ mod tests {
 
     fn written(default_output: &str, answer: &Answer) -> serde_json::Value {
         let mut out = Vec::new();
-        let _ = write_answer(&mut out, 7, &app(default_output), answer);
+        let _ = write_answer(&mut out, 7, &app(default_output), answer, None);
         serde_json::from_slice(&out).expect("JSON")
     }
 
@@ -287,19 +294,5 @@ mod tests {
             );
             assert_eq!(written["default_cause"], "model_error");
         }
-    }
-
-    #[test]
-    fn half_precision_is_exact() {
-        let cases = [
-            (0x0001, 2_f32.powi(-24)),
-            (0x7bff, 65504.0),
-            (0x8000, -0.0),
-            (0x3555, 0.333_251_95),
-        ];
-        for (bits, value) in cases {
-            assert_eq!(half_to_f32(bits).to_bits(), f32::to_bits(value), "{bits:x}");
-        }
-        assert!(half_to_f32(0x7c01).is_nan() && half_to_f32(0xfc00) == f32::NEG_INFINITY);
     }
 }

@@ -6,6 +6,7 @@ use skysail_rpc::{Cell, TensorSpec};
 use smallvec::{SmallVec, smallvec};
 
 use crate::json::RowInput;
+use crate::json::error::TENSORS_ELSEWHERE;
 
 /// The field to blame, and what is wrong with it.
 type Wrong = (String, String);
@@ -50,6 +51,7 @@ fn check_length(route: &Route, row: &RowInput) -> Result<(), String> {
 fn cell(kind: InputType, row: RowInput, spec: Option<&TensorSpec>) -> Result<Cell, String> {
     let variable = variable_dims(spec, row.elements)?;
     match kind {
+        InputType::Tensors => Err(TENSORS_ELSEWHERE.to_owned()),
         InputType::Bytes | InputType::Strings => {
             let strings = std::iter::once(row.data.as_bytes());
             Cell::strings(strings, variable).map_err(|error| error.to_string())

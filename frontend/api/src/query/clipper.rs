@@ -1,0 +1,265 @@
+//! Clipper's route: `POST /{app}/predict`.
+//!
+//! The deadline is stamped once, when the last byte of the body has been read. A client's
+//! batch is split into queries, which are batched again with everybody else's.
+//!
+//! # Cost
+//! One parse, straight into the buffers that the batch is gathered from; one output buffer.
+
+mod input;
+mod output;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use hyper::body::Body;
+use hyper::header::HeaderMap;
+use hyper::{Method, Request, StatusCode};
+use skysail_engine::{Answer, AskError, Route};
+use skysail_rpc::PayloadBuf;
+
+use super::BodyFailure;
+use super::encoding::{Encoding, EncodingError};
+use super::reply::Reply;
+use crate::frontend::Frontend;
+use crate::http::body::BODY_TIMEOUT;
+use crate::http::{BodyError, json_answer, read_body};
+use crate::json::{JsonLimits, PredictBody, parse_predict};
+use output::Explained;
+
+/// The handler of Clipper's route. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Clipper {
+    frontend: Arc<Frontend>,
+    json: JsonLimits,
+}
+
+/// Why a request gets no answers.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    error: &'static str,
+    cause: String,
+    field: Option<String>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: &'static str, cause: impl Into<String>) -> Refusal {
+        Refusal {
+            status,
+            error,
+            cause: cause.into(),
+            field: None,
+        }
+    }
+}
+
+impl Clipper {
+    /// The handler of a front end.
+    #[must_use]
+    pub fn new(frontend: Arc<Frontend>) -> Clipper {
+        Clipper {
+            frontend,
+            json: JsonLimits::default(),
+        }
+    }
+
+    /// Answers one request.
+    pub async fn handle<B>(&self, request: Request<B>) -> Reply
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BodyFailure>,
+    {
+        match self.respond(request).await {
+            Ok(body) => json_answer(StatusCode::OK, Bytes::from(body).into()),
+            Err(refusal) => refuse(&refusal),
+        }
+    }
+
+    async fn respond<B>(&self, request: Request<B>) -> Result<Vec<u8>, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BodyFailure>,
+    {
+        let route = self.route(request.method(), request.uri().path())?;
+        let (head, body) = request.into_parts();
+        let body = self.read(&head.headers, body).await?;
+        let arrival = Instant::now();
+        let parsed = self.parse(&route, &body)?;
+        drop(body);
+        self.answer(&route, parsed, arrival).await
+    }
+
+    /// The body of a request, decompressed.
+    async fn read<B>(&self, headers: &HeaderMap, body: B) -> Result<Bytes, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BodyFailure>,
+    {
+        let limit = self.frontend.body_bytes_max;
+        let encoding = Encoding::of_request(headers).map_err(|error| encoding_refusal(&error))?;
+        let body = read_body(body, limit, BODY_TIMEOUT).await;
+        let body = body.map_err(|error| body_refusal(&error))?;
+        match encoding {
+            None => Ok(body),
+            Some(encoding) => encoding
+                .decode(&body, limit)
+                .map_err(|error| encoding_refusal(&error)),
+        }
+    }
+
+    /// Reads a body; numbers go straight into rows of the version that serves.
+    fn parse(&self, route: &Route, body: &[u8]) -> Result<PredictBody, Refusal> {
+        let (kind, features) = (route.app.input_type, route.app.features);
+        let hint = features.map(|features| features as usize);
+        // A body that names another version is rare: its rows are moved there.
+        let serving = route.resolve(None).ok();
+        let row = || {
+            let to = serving.as_ref().zip(kind.datatype());
+            to.map_or_else(PayloadBuf::default, |(to, datatype)| to.row(datatype))
+        };
+        parse_predict(body, kind, hint, &self.json, &row).map_err(|error| Refusal {
+            field: error.field.map(|field| field.to_string()),
+            ..Refusal::new(StatusCode::BAD_REQUEST, "Json error", error.cause())
+        })
+    }
+
+    fn route(&self, method: &Method, path: &str) -> Result<Arc<Route>, Refusal> {
+        let inner = path.strip_prefix('/').unwrap_or(path);
+        let inner = inner.strip_suffix('/').unwrap_or(inner);
+        let app = inner
+            .strip_suffix("/predict")
+            .filter(|app| !app.contains('/'));
+        let Some(app) = app else {
+            let cause = format!("no such path: {}", path.escape_default());
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "Not found", cause));
+        };
+        let Some(route) = self.frontend.engine.route(app) else {
+            let cause = format!("no application is named '{}'", app.escape_default());
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "Not found", cause));
+        };
+        if method != Method::POST {
+            let cause = format!("{method} is not allowed here, only POST");
+            return Err(Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Method not allowed",
+                cause,
+            ));
+        }
+        Ok(route)
+    }
+
+    async fn answer(
+        &self,
+        route: &Route,
+        parsed: PredictBody,
+        arrival: Instant,
+    ) -> Result<Vec<u8>, Refusal> {
+        let PredictBody {
+            rows,
+            batch,
+            version,
+            options,
+        } = parsed;
+        let to = route
+            .resolve(version.as_deref())
+            .map_err(|error| ask_refusal(&error))?;
+        let mut inputs =
+            input::inputs(route, &to, rows, batch).map_err(|(field, cause)| Refusal {
+                field: Some(field),
+                ..Refusal::new(StatusCode::BAD_REQUEST, "Json error", cause)
+            })?;
+        let count = inputs.len();
+        let asked = options.ask(arrival, route.app.slo());
+        let engine = &self.frontend.engine;
+        let answers = match (inputs.pop(), count) {
+            (Some(only), 1) => engine.ask(&to, only, asked).await.map(|one| vec![one]),
+            (last, _) => {
+                inputs.extend(last);
+                engine.ask_all(&to, inputs, asked).await
+            }
+        };
+        let answers = answers.map_err(|error| ask_refusal(&error))?;
+        let explained = options.explain.then_some(Explained {
+            options: &options,
+            arrival,
+        });
+        let mut out = Vec::with_capacity(160 * count.max(1));
+        if batch && count != 1 {
+            out.extend_from_slice(b"{\"batch_predictions\":[");
+            for (index, answer) in answers.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                self.write(&mut out, route, answer, arrival, explained)?;
+            }
+            out.extend_from_slice(b"]}");
+        } else {
+            for answer in &answers {
+                self.write(&mut out, route, answer, arrival, explained)?;
+            }
+        }
+        Ok(out)
+    }
+
+    fn write(
+        &self,
+        out: &mut Vec<u8>,
+        route: &Route,
+        answer: &Answer,
+        arrival: Instant,
+        explained: Option<Explained<'_>>,
+    ) -> Result<(), Refusal> {
+        let id = self.frontend.query_ids.next().ok_or_else(|| {
+            let cause = "no query id could be reserved; see the front end's log";
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", cause)
+        })?;
+        let answered = output::write_answer(out, id, &route.app, answer, explained);
+        route.record(answered, arrival);
+        Ok(())
+    }
+}
+
+/// The answer to a request that this port refuses by its head.
+pub(super) fn forbidden(why: &str) -> Reply {
+    refuse(&Refusal::new(StatusCode::FORBIDDEN, "Forbidden", why))
+}
+
+fn refuse(refusal: &Refusal) -> Reply {
+    let mut body = serde_json::json!({ "error": refusal.error, "cause": refusal.cause });
+    if let Some(field) = &refusal.field {
+        body["field"] = field.as_str().into();
+    }
+    let mut reply = json_answer(refusal.status, Bytes::from(body.to_string()).into());
+    if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
+        let allowed = hyper::header::HeaderValue::from_static("POST");
+        reply.headers_mut().insert(hyper::header::ALLOW, allowed);
+    }
+    reply
+}
+
+fn ask_refusal(error: &AskError) -> Refusal {
+    let field = match error {
+        AskError::UnknownVersion { .. } | AskError::NotLinked { .. } => "version",
+        _ => "input",
+    };
+    let cause = error.to_string();
+    Refusal {
+        field: Some(field.to_owned()),
+        ..Refusal::new(StatusCode::BAD_REQUEST, "Query processing error", cause)
+    }
+}
+
+fn body_refusal(error: &BodyError) -> Refusal {
+    Refusal::new(error.status(), "Body error", error.to_string())
+}
+
+fn encoding_refusal(error: &EncodingError) -> Refusal {
+    let status = match error {
+        EncodingError::Unknown(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        EncodingError::Broken(_) => StatusCode::BAD_REQUEST,
+        EncodingError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+    };
+    Refusal::new(status, "Body error", error.to_string())
+}

@@ -1,0 +1,197 @@
+//! What there is: the server, its models and their tensors.
+//!
+//! Shapes in metadata have a -1 in front, for the rows; dimensions in a configuration have not.
+
+use serde::Serialize;
+use skysail_engine::{ReplicaStatus, Route};
+use skysail_rpc::{DataType, TensorSpec};
+
+use super::ROWS_MAX;
+use super::error::V2Error;
+use super::rows::{wire, with_rows};
+use super::target::Target;
+use crate::frontend::Frontend;
+
+/// What the server's name is.
+const SERVER: &str = "skysail";
+/// What its models run in.
+const PLATFORM: &str = "skysail_container";
+/// Extensions that are always there.
+const EXTENSIONS: [&str; 9] = [
+    "binary_tensor_data",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "logging",
+    "trace",
+];
+/// The one that has to be allowed.
+const SHARED_MEMORY: &str = "system_shared_memory";
+
+/// The server.
+#[derive(Debug, Serialize)]
+pub(super) struct ServerMetadata {
+    pub(super) name: &'static str,
+    pub(super) version: String,
+    pub(super) extensions: Vec<&'static str>,
+}
+
+/// A model or application.
+#[derive(Debug, Serialize)]
+pub(super) struct ModelMetadata {
+    pub(super) name: String,
+    pub(super) versions: Vec<String>,
+    pub(super) platform: &'static str,
+    pub(super) inputs: Vec<TensorMetadata>,
+    pub(super) outputs: Vec<TensorMetadata>,
+}
+
+/// A tensor, rows first.
+#[derive(Debug, Serialize)]
+pub(super) struct TensorMetadata {
+    pub(super) name: String,
+    pub(super) datatype: &'static str,
+    pub(super) shape: Vec<i64>,
+}
+
+/// The part of Triton's model configuration that has a meaning here.
+#[derive(Debug, Serialize)]
+pub(super) struct ModelConfig {
+    pub(super) name: String,
+    pub(super) platform: &'static str,
+    pub(super) backend: &'static str,
+    pub(super) max_batch_size: u32,
+    pub(super) input: Vec<TensorConfig>,
+    pub(super) output: Vec<TensorConfig>,
+    pub(super) dynamic_batching: Empty,
+    pub(super) response_cache: ResponseCache,
+}
+
+/// A tensor, without its rows.
+#[derive(Debug, Serialize)]
+pub(super) struct TensorConfig {
+    pub(super) name: String,
+    pub(super) data_type: String,
+    pub(super) dims: Vec<i64>,
+    /// The shape that a model sees whose rows are scalars, which a configuration cannot say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reshape: Option<Reshape>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Reshape {
+    pub(super) shape: [i64; 0],
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Empty {}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ResponseCache {
+    pub(super) enable: bool,
+}
+
+/// The server's metadata.
+pub(super) fn server(frontend: &Frontend, has_shared_memory: bool) -> ServerMetadata {
+    let shared = has_shared_memory.then_some(SHARED_MEMORY);
+    ServerMetadata {
+        name: SERVER,
+        version: frontend.about.version.clone(),
+        extensions: EXTENSIONS.into_iter().chain(shared).collect(),
+    }
+}
+
+/// A model's metadata.
+///
+/// # Errors
+/// If no container has told its tensors.
+pub(super) fn model(target: &Target) -> Result<ModelMetadata, V2Error> {
+    let schema = target
+        .resolved
+        .schema()
+        .ok_or_else(|| target.unknown_tensors())?;
+    let tensor = |spec: &TensorSpec| TensorMetadata {
+        name: spec.name.clone(),
+        datatype: wire(spec.datatype).name(),
+        shape: with_rows(spec),
+    };
+    Ok(ModelMetadata {
+        name: target.name().to_owned(),
+        versions: versions(&target.route),
+        platform: PLATFORM,
+        inputs: schema.inputs.iter().map(tensor).collect(),
+        outputs: schema.outputs.iter().map(tensor).collect(),
+    })
+}
+
+/// Names of a model's versions.
+pub(super) fn versions(route: &Route) -> Vec<String> {
+    route
+        .versions()
+        .map(|version| version.version.to_string())
+        .collect()
+}
+
+/// A model's configuration.
+///
+/// # Errors
+/// If no container has told its tensors.
+pub(super) fn config(frontend: &Frontend, target: &Target) -> Result<ModelConfig, V2Error> {
+    let schema = target
+        .resolved
+        .schema()
+        .ok_or_else(|| target.unknown_tensors())?;
+    Ok(ModelConfig {
+        name: target.name().to_owned(),
+        platform: PLATFORM,
+        backend: "skysail",
+        max_batch_size: max_batch(frontend, target),
+        input: schema.inputs.iter().map(TensorConfig::of).collect(),
+        output: schema.outputs.iter().map(TensorConfig::of).collect(),
+        dynamic_batching: Empty {},
+        response_cache: ResponseCache {
+            enable: frontend.engine.has_cache(),
+        },
+    })
+}
+
+impl TensorConfig {
+    fn of(spec: &TensorSpec) -> TensorConfig {
+        let is_scalar = spec.dims.is_empty();
+        TensorConfig {
+            name: spec.name.clone(),
+            data_type: match wire(spec.datatype) {
+                // The configuration's own word.
+                DataType::Bytes => "TYPE_STRING".to_owned(),
+                other => format!("TYPE_{}", other.name()),
+            },
+            dims: if is_scalar {
+                vec![1]
+            } else {
+                spec.dims.to_vec()
+            },
+            reshape: is_scalar.then_some(Reshape { shape: [] }),
+        }
+    }
+}
+
+/// Rows that one request may bring: what a replica takes at a time, within our own limit.
+fn max_batch(frontend: &Frontend, target: &Target) -> u32 {
+    let replicas = frontend.engine.replicas();
+    let is_ours = |one: &&ReplicaStatus| {
+        target
+            .route
+            .model()
+            .is_some_and(|model| model.as_str() == one.model)
+            && one.version == target.version()
+    };
+    let least = replicas
+        .iter()
+        .filter(is_ours)
+        .map(|one| one.max_batch)
+        .min();
+    least.unwrap_or(u32::MAX).min(ROWS_MAX as u32)
+}

@@ -1,0 +1,224 @@
+//! The model repository extension: what is registered, and starting and stopping its containers.
+//!
+//! Skysail fetches no models. Loading one starts a replica of the version that is registered and
+//! has a deployment, and waits until it serves; unloading stops all of its replicas, and leaves
+//! the registration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use skysail_core::Name;
+use skysail_core::registry::Deployment;
+use skysail_engine::Route;
+use tokio::time::Instant;
+
+use super::error::{Kind, V2Error};
+use super::path::Named;
+use super::target::Target;
+use crate::frontend::Frontend;
+
+/// How long a model may take to load.
+const LOAD_TIME_MAX: Duration = Duration::from_secs(120);
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A version, in the index.
+#[derive(Debug, Serialize)]
+pub(super) struct ModelIndex {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) state: &'static str,
+    pub(super) reason: &'static str,
+}
+
+/// The index of a repository: models with their versions, then applications.
+pub(super) fn index(frontend: &Frontend, only_ready: bool) -> Vec<ModelIndex> {
+    let mut routes = frontend.engine.routes();
+    routes.sort_by(|a, b| (!a.is_direct, &a.app.name).cmp(&(!b.is_direct, &b.app.name)));
+    let entries = routes.iter().flat_map(|route| match route.is_direct {
+        true => of_model(route),
+        false => vec![of_application(route)],
+    });
+    entries
+        .filter(|entry| !only_ready || entry.state == "READY")
+        .collect()
+}
+
+fn of_model(route: &Route) -> Vec<ModelIndex> {
+    let entry = |version: &Name| {
+        let resolved = route.resolve(Some(version.as_str()));
+        entry(
+            route,
+            version.to_string(),
+            resolved.is_ok_and(|to| to.is_serving()),
+        )
+    };
+    route
+        .versions()
+        .map(|version| entry(&version.version))
+        .collect()
+}
+
+fn of_application(route: &Route) -> ModelIndex {
+    let resolved = route.resolve(None).ok();
+    let version = resolved.as_ref().and_then(|to| to.version());
+    let version = version.map_or(String::new(), |version| version.version.to_string());
+    entry(route, version, resolved.is_some_and(|to| to.is_serving()))
+}
+
+fn entry(route: &Route, version: String, is_serving: bool) -> ModelIndex {
+    let (state, reason) = match is_serving {
+        true => ("READY", ""),
+        false if route.model().is_none() => ("UNAVAILABLE", "no model is linked"),
+        false => ("UNAVAILABLE", "no replica is connected"),
+    };
+    ModelIndex {
+        name: route.app.name.to_string(),
+        version,
+        state,
+        reason,
+    }
+}
+
+/// What a client may ask the index for.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct IndexRequest {
+    #[serde(default)]
+    pub(super) ready: bool,
+}
+
+/// Reads the body of a request for the index, which may be empty.
+///
+/// # Errors
+/// If it is something else.
+pub(super) fn index_request(body: &[u8]) -> Result<IndexRequest, V2Error> {
+    if body.trim_ascii().is_empty() {
+        return Ok(IndexRequest::default());
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| V2Error::invalid(format!("the body is no request for the index: {error}")))
+}
+
+/// What a client may say when it loads or unloads.
+#[derive(Debug, Default, Deserialize)]
+struct LoadRequest {
+    #[serde(default)]
+    parameters: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Checks the body of a request to load: files and configurations are not taken from clients.
+///
+/// # Errors
+/// If it is no such request, or brings any.
+pub(super) fn check_load(body: &[u8]) -> Result<(), V2Error> {
+    if body.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    let request: LoadRequest = serde_json::from_slice(body)
+        .map_err(|error| V2Error::invalid(format!("the body is no request to load: {error}")))?;
+    let brings = |name: &&String| *name == "config" || name.starts_with("file:");
+    check_parameters(request.parameters.keys().find(brings))
+}
+
+/// The refusal of a parameter that brings a configuration or a file.
+pub(super) fn check_parameters(brought: Option<&String>) -> Result<(), V2Error> {
+    brought.map_or(Ok(()), |name| {
+        Err(V2Error::unsupported(format!(
+            "parameter '{}' is not supported: models are registered and deployed by the management \
+             API, and loaded as they are",
+            name.escape_default()
+        )))
+    })
+}
+
+/// Starts a replica of the current version, if none runs; returns when it serves.
+///
+/// # Errors
+/// If there is nothing to start, or it does not serve in time.
+pub(super) async fn load(frontend: &Arc<Frontend>, name: &str) -> Result<(), V2Error> {
+    let target = find(frontend, name)?;
+    if target.resolved.is_serving() {
+        return Ok(());
+    }
+    let deployment = deployment(frontend, &target).await?;
+    if deployment.replicas == 0 {
+        scale(frontend, deployment, 1).await?;
+    }
+    let until = Instant::now() + LOAD_TIME_MAX;
+    while !find(frontend, name)?.resolved.is_serving() {
+        if Instant::now() > until {
+            return Err(V2Error::new(
+                Kind::Unavailable,
+                format!(
+                    "no replica of '{name}' was ready within {} s",
+                    LOAD_TIME_MAX.as_secs()
+                ),
+            ));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// Stops all replicas of the current version.
+///
+/// # Errors
+/// If they are not this front end's to stop.
+pub(super) async fn unload(frontend: &Arc<Frontend>, name: &str) -> Result<(), V2Error> {
+    let target = find(frontend, name)?;
+    let deployment = deployment(frontend, &target).await?;
+    scale(frontend, deployment, 0).await
+}
+
+fn find(frontend: &Frontend, name: &str) -> Result<Target, V2Error> {
+    let named = Named {
+        model: name.into(),
+        version: None,
+    };
+    Target::find(frontend, &named)
+}
+
+/// The deployment of the version that a target goes to.
+async fn deployment(frontend: &Arc<Frontend>, target: &Target) -> Result<Deployment, V2Error> {
+    let deployments = blocking(frontend, |frontend| frontend.control.deployments()).await?;
+    let of = |one: &Deployment| {
+        target.route.model() == Some(&one.model) && one.version.as_str() == target.version()
+    };
+    deployments.into_iter().find(of).ok_or_else(|| {
+        let name = target.name();
+        V2Error::invalid(format!(
+            "'{name}' has no deployment: its containers are started and stopped by others (see \
+             'skysail deploy')"
+        ))
+    })
+}
+
+async fn scale(
+    frontend: &Arc<Frontend>,
+    deployment: Deployment,
+    replicas: u32,
+) -> Result<(), V2Error> {
+    let scaled = blocking(frontend, move |frontend| {
+        let (model, version) = (deployment.model.as_str(), deployment.version.as_str());
+        frontend.control.scale(model, Some(version), replicas)
+    });
+    let scaled = scaled.await?;
+    scaled.map_err(|error| V2Error::new(Kind::Unavailable, error.to_string()))
+}
+
+/// Runs what may wait for a disk where that holds up nobody.
+async fn blocking<T: Send + 'static>(
+    frontend: &Arc<Frontend>,
+    work: impl FnOnce(&Frontend) -> T + Send + 'static,
+) -> Result<T, V2Error> {
+    let frontend = frontend.clone();
+    let done = tokio::task::spawn_blocking(move || work(&frontend)).await;
+    done.map_err(|panic| {
+        tracing::error!(%panic, "a command on the repository panicked");
+        V2Error::new(
+            Kind::Internal,
+            "the command failed unexpectedly; the front end's log says why",
+        )
+    })
+}
