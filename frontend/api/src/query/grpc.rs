@@ -1,0 +1,118 @@
+//! The Open Inference Protocol V2 over gRPC, with the standard health and reflection services.
+//!
+//! | module | does |
+//! |---|---|
+//! | `generated` | messages and the service of `proto/inference.proto` |
+//! | `inbound`, `outbound` | messages to and from what [`super::v2`] works with |
+//! | `inference`, `health` | the services |
+//!
+//! Requests, answers and errors are those of V2 over HTTP; only their dress differs. Outputs
+//! always leave as raw contents, which is all that clients read.
+//!
+//! # Cost
+//! tonic gathers a message once from its frames; raw contents are slices of that, and are copied
+//! once into their rows.
+
+mod generated;
+mod health;
+mod inbound;
+mod inference;
+mod outbound;
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use hyper::body::Body as HttpBody;
+use hyper::header::CONTENT_TYPE;
+use hyper::{Request, Response};
+use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
+use tonic::codegen::Service;
+use tonic::{Code, Status};
+use tonic_health::pb::health_server::HealthServer;
+use tower::util::BoxCloneSyncService;
+
+use super::v2::{GrpcCode, V2, V2Error};
+use super::BodyFailure;
+use generated::grpc_inference_service_server::GrpcInferenceServiceServer;
+use health::HealthService;
+use inference::Inference;
+
+/// What begins the content type of every gRPC request.
+const CONTENT: &str = "application/grpc";
+const INFERENCE: &str = "/inference.GRPCInferenceService/";
+const HEALTH: &str = "/grpc.health.v1.Health/";
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/";
+
+/// Whether a request is a call.
+pub(super) fn is_call<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(CONTENT.as_bytes()))
+}
+
+/// The answer to a call that is refused by its head.
+pub(super) fn refused(error: V2Error) -> Response<Body> {
+    status(error).into_http()
+}
+
+/// The services. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Grpc {
+    inference: GrpcInferenceServiceServer<Inference>,
+    health: HealthServer<HealthService>,
+    reflection: BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>,
+}
+
+impl Grpc {
+    /// The services over the same V2 as HTTP's.
+    pub(super) fn new(v2: V2) -> Grpc {
+        let limit = v2.frontend().binary_bytes_max;
+        let health = HealthServer::new(HealthService::new(v2.frontend().clone()));
+        let inference = GrpcInferenceServiceServer::new(Inference::new(v2))
+            .max_decoding_message_size(limit)
+            .max_encoding_message_size(usize::MAX)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip);
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(generated::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .expect("the committed descriptors are valid");
+        Grpc {
+            inference,
+            health,
+            reflection: BoxCloneSyncService::new(reflection),
+        }
+    }
+
+    /// Answers one call.
+    pub(super) async fn handle<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BodyFailure> + Send,
+    {
+        let path = request.uri().path();
+        let answered = if path.starts_with(INFERENCE) {
+            self.inference.clone().call(request).await
+        } else if path.starts_with(HEALTH) {
+            self.health.clone().call(request).await
+        } else if path.starts_with(REFLECTION) {
+            self.reflection.clone().call(request.map(Body::new)).await
+        } else {
+            let message = format!("no service has the method {}", path.escape_default());
+            Ok(Status::new(Code::Unimplemented, message).into_http())
+        };
+        answered.unwrap_or_else(|never| match never {})
+    }
+}
+
+/// An error as a status.
+fn status(error: V2Error) -> Status {
+    let (_, _, code) = error.kind.row();
+    // Numbers of the protocol on both sides.
+    Status::new(Code::from_i32(number(code)), error.message)
+}
+
+fn number(code: GrpcCode) -> i32 {
+    code as i32
+}
