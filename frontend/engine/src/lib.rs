@@ -16,6 +16,7 @@
 //! | `lane` | one version's batcher under a lock, with metrics |
 //! | `routes` | applications resolved to lanes whenever the registry changes |
 //! | [`Standing`] | how a version stands, for people and metrics |
+//! | [`VersionCounts`] | what was counted of a version |
 //! | `rpc` | the task that owns the containers' socket |
 //!
 //! The registry comes in as immutable snapshots ([`Engine::publish`]); replicas are read out
@@ -34,6 +35,7 @@ mod rpc;
 mod shards;
 mod standing;
 mod ticket;
+mod version_counts;
 
 pub use answer::{Answer, AskError, Failure, Output, Prediction};
 pub use cores::Cores;
@@ -41,3 +43,4 @@ pub use engine::{Engine, Options};
 pub use replicas::ReplicaStatus;
 pub use routes::{Counts, Resolved, Route};
 pub use standing::Standing;
+pub use version_counts::VersionCounts;
