@@ -1,4 +1,12 @@
-//! The query port: `POST /{app}/predict`, in Clipper's shapes.
+//! The query port: predictions and feedback in Clipper's shapes, and metrics.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `POST /{app}/predict` | queries |
+//! | `POST /{app}/update` | feedback ([`update`]) |
+//! | `GET /metrics` | Clipper's metrics, or Prometheus' ([`clipper_metrics`]) |
+//!
+//! Each path may end in a slash. The content type of a request does not matter, as in Clipper.
 //!
 //! The deadline is stamped once, when the last byte of the body has been read. A client's
 //! batch is split into queries, which are batched again with everybody else's.
@@ -6,8 +14,10 @@
 //! # Cost
 //! One parse, straight into the buffers that the batch is gathered from; one output buffer.
 
+mod clipper_metrics;
 mod input;
 mod output;
+mod update;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +38,7 @@ use crate::guard;
 use crate::http::body::BODY_TIMEOUT;
 use crate::http::{BodyError, json_response, read_body};
 use crate::json::{JsonLimits, PredictBody, parse_predict};
+use clipper_metrics::ClipperMetrics;
 
 /// The answer to a request.
 pub type Reply = Response<Full<Bytes>>;
@@ -38,6 +49,14 @@ pub struct QueryService {
     frontend: Arc<Frontend>,
     json: JsonLimits,
     answered: Answered,
+    metrics: ClipperMetrics,
+}
+
+/// What a request is for.
+enum Asked {
+    Predict(Arc<Route>),
+    Update(Arc<Route>),
+    Metrics,
 }
 
 /// Why a request gets no answers.
@@ -47,6 +66,8 @@ struct Refusal {
     error: &'static str,
     cause: String,
     field: Option<String>,
+    /// The methods that a path takes, where another one came.
+    allowed: Option<&'static str>,
 }
 
 impl Refusal {
@@ -56,6 +77,16 @@ impl Refusal {
             error,
             cause: cause.into(),
             field: None,
+            allowed: None,
+        }
+    }
+
+    fn wrong_method(method: &Method, allowed: &'static str) -> Refusal {
+        let cause = format!("{method} is not allowed here, only {allowed}");
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        Refusal {
+            allowed: Some(allowed),
+            ..Refusal::new(status, "Method not allowed", cause)
         }
     }
 }
@@ -66,6 +97,7 @@ impl QueryService {
     pub fn new(frontend: Arc<Frontend>) -> QueryService {
         let answered = Answered::new(frontend.engine.metrics(), "query");
         QueryService {
+            metrics: ClipperMetrics::new(frontend.clone()),
             frontend,
             json: JsonLimits::default(),
             answered,
@@ -78,15 +110,13 @@ impl QueryService {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let reply = match self.respond(request).await {
-            Ok(body) => json_response(StatusCode::OK, body),
-            Err(refusal) => refuse(&refusal),
-        };
+        let answered = self.respond(request).await;
+        let reply = answered.unwrap_or_else(|refusal| refuse(&refusal));
         self.answered.count(reply.status());
         reply
     }
 
-    async fn respond<B>(&self, request: Request<B>) -> Result<Vec<u8>, Refusal>
+    async fn respond<B>(&self, request: Request<B>) -> Result<Reply, Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -96,7 +126,29 @@ impl QueryService {
         {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "Forbidden", why));
         }
-        let route = self.route(request.method(), request.uri().path())?;
+        match self.asked(request.method(), request.uri().path())? {
+            Asked::Predict(route) => {
+                let body = self.body(request).await?;
+                let arrival = Instant::now();
+                let parsed = self.parse(&route, &body)?;
+                drop(body);
+                let answer = self.answer(&route, parsed, arrival).await?;
+                Ok(json_response(StatusCode::OK, answer))
+            }
+            Asked::Update(route) => {
+                let body = self.body(request).await?;
+                Ok(update::answer(&route, &body, &self.json))
+            }
+            Asked::Metrics => Ok(self.metrics.answer(request.headers())),
+        }
+    }
+
+    /// The body of a request, whole.
+    async fn body<B>(&self, request: Request<B>) -> Result<Bytes, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         if request.headers().contains_key(CONTENT_ENCODING) {
             let cause = "compressed bodies are not accepted";
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -104,11 +156,7 @@ impl QueryService {
         }
         let limit = self.frontend.body_bytes_max;
         let body = read_body(request.into_body(), limit, BODY_TIMEOUT).await;
-        let body = body.map_err(|error| body_refusal(&error))?;
-        let arrival = Instant::now();
-        let parsed = self.parse(&route, &body)?;
-        drop(body);
-        self.answer(&route, parsed, arrival).await
+        body.map_err(|error| body_refusal(&error))
     }
 
     /// Reads a body; numbers go straight into rows of the version that serves.
@@ -127,27 +175,30 @@ impl QueryService {
         })
     }
 
-    fn route(&self, method: &Method, path: &str) -> Result<Arc<Route>, Refusal> {
+    fn asked(&self, method: &Method, path: &str) -> Result<Asked, Refusal> {
         let inner = path.strip_prefix('/').unwrap_or(path);
         let inner = inner.strip_suffix('/').unwrap_or(inner);
-        let app = inner
-            .strip_suffix("/predict")
-            .filter(|app| !app.contains('/'));
-        let Some(app) = app else {
-            let cause = format!("no such path: {}", path.escape_default());
-            return Err(Refusal::new(StatusCode::NOT_FOUND, "Not found", cause));
-        };
+        let is_read = matches!(*method, Method::GET | Method::HEAD);
+        match inner.split_once('/') {
+            None if inner == "metrics" && is_read => Ok(Asked::Metrics),
+            None if inner == "metrics" => Err(Refusal::wrong_method(method, "GET, HEAD")),
+            Some((app, "predict")) => self.route(method, app).map(Asked::Predict),
+            Some((app, "update")) => self.route(method, app).map(Asked::Update),
+            _ => {
+                let cause = format!("no such path: {}", path.escape_default());
+                Err(Refusal::new(StatusCode::NOT_FOUND, "Not found", cause))
+            }
+        }
+    }
+
+    /// The route of an application that something is posted to.
+    fn route(&self, method: &Method, app: &str) -> Result<Arc<Route>, Refusal> {
         let Some(route) = self.frontend.engine.route(app) else {
             let cause = format!("no application is named '{}'", app.escape_default());
             return Err(Refusal::new(StatusCode::NOT_FOUND, "Not found", cause));
         };
         if method != Method::POST {
-            let cause = format!("{method} is not allowed here, only POST");
-            return Err(Refusal::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "Method not allowed",
-                cause,
-            ));
+            return Err(Refusal::wrong_method(method, "POST"));
         }
         Ok(route)
     }
@@ -228,8 +279,8 @@ fn refuse(refusal: &Refusal) -> Reply {
         body["field"] = field.as_str().into();
     }
     let mut reply = json_response(refusal.status, body.to_string());
-    if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
-        let allowed = hyper::header::HeaderValue::from_static("POST");
+    if let Some(allowed) = refusal.allowed {
+        let allowed = hyper::header::HeaderValue::from_static(allowed);
         reply.headers_mut().insert(hyper::header::ALLOW, allowed);
     }
     reply
@@ -250,3 +301,6 @@ fn ask_refusal(error: &AskError) -> Refusal {
 fn body_refusal(error: &BodyError) -> Refusal {
     Refusal::new(error.status(), "Body error", error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,8 @@ pub enum JsonErrorKind {
     NotObject,
     /// Neither `input` nor `input_batch` is there.
     NoInput,
+    /// A member of feedback is not there.
+    Missing(&'static str),
     /// The body is not JSON.
     Syntax(&'static str),
     /// A member appears twice.
@@ -68,7 +70,7 @@ pub enum JsonErrorKind {
     },
 }
 
-/// A member of the predict body.
+/// A member of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// `input`.
@@ -79,6 +81,10 @@ pub enum Field {
     Row(usize),
     /// `version`.
     Version,
+    /// `uid` of feedback.
+    Uid,
+    /// `label` of feedback.
+    Label,
 }
 
 impl JsonError {
@@ -96,6 +102,18 @@ impl JsonError {
     pub(super) fn within(mut self, field: Field) -> JsonError {
         self.field = Some(field);
         self
+    }
+
+    /// The text of the answer to feedback. Unlike Clipper's it calls `uid` what it is.
+    #[must_use]
+    pub fn feedback_text(&self) -> String {
+        const SCHEMA: &str = "\n  {\n   \"uid\" := int,\n   \"input\" := [double] | [int] | [string] | \
+                              [byte] | [float],\n   \"label\" := double\n  }\n";
+        let what = match self.kind {
+            JsonErrorKind::NotObject => "Can only get key-value pair from an object".to_owned(),
+            _ => self.to_string(),
+        };
+        format!("Error parsing JSON: {what}. Expected JSON schema: {SCHEMA}")
     }
 
     /// The text of the answer's `cause`.
@@ -117,6 +135,9 @@ impl fmt::Display for JsonError {
             JsonErrorKind::NotObject => f.write_str("JSON schema invalid")?,
             JsonErrorKind::NoInput => {
                 f.write_str("JSON object does not have required keys input or input_batch")?;
+            }
+            JsonErrorKind::Missing(key) => {
+                write!(f, "JSON object does not have required key: {key}")?;
             }
             JsonErrorKind::Syntax(what) => write!(f, "JSON parse error: {what}")?,
             JsonErrorKind::Duplicate => write!(f, "JSON key {} appears twice", Place(field))?,
@@ -156,6 +177,8 @@ impl fmt::Display for Field {
             Field::Batch => f.write_str("input_batch"),
             Field::Row(index) => write!(f, "input_batch[{index}]"),
             Field::Version => f.write_str("version"),
+            Field::Uid => f.write_str("uid"),
+            Field::Label => f.write_str("label"),
         }
     }
 }

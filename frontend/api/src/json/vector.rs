@@ -177,14 +177,7 @@ fn scan_run<T: Scalar>(
 /// The error for the number with `index` that starts at `at`.
 #[cold]
 fn refuse<T: Scalar>(cursor: &Cursor<'_>, index: usize, at: usize, fault: Fault) -> JsonError {
-    let shown = |text: std::ops::Range<usize>| {
-        let end = text.end.min(text.start + NUMBER_SHOWN_BYTES);
-        let dots = if end < text.end { "..." } else { "" };
-        format!(
-            "{}{dots}",
-            String::from_utf8_lossy(&cursor.body[text.start..end])
-        )
-    };
+    let shown = |text| number_shown(cursor.body, text);
     let (offset, kind) = match fault {
         Fault::Range(text) => (
             at,
@@ -220,6 +213,14 @@ fn refuse<T: Scalar>(cursor: &Cursor<'_>, index: usize, at: usize, fault: Fault)
         element: Some(index),
         offset,
     }
+}
+
+/// A number as an error shows it: shortened.
+#[cold]
+pub(super) fn number_shown(body: &[u8], text: std::ops::Range<usize>) -> String {
+    let end = text.end.min(text.start + NUMBER_SHOWN_BYTES);
+    let dots = if end < text.end { "..." } else { "" };
+    format!("{}{dots}", String::from_utf8_lossy(&body[text.start..end]))
 }
 
 fn string(cursor: &mut Cursor<'_>) -> Result<RowInput, JsonError> {
