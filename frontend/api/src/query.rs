@@ -3,8 +3,8 @@
 //! | path | answers |
 //! |---|---|
 //! | `POST /{app}/predict` | queries |
-//! | `POST /{app}/update` | feedback ([`update`]) |
-//! | `GET /metrics` | Clipper's metrics, or Prometheus' ([`clipper_metrics`]) |
+//! | `POST /{app}/update` | feedback (`update`) |
+//! | `GET /metrics` | Clipper's metrics, or Prometheus' (`clipper_metrics`) |
 //!
 //! Each path may end in a slash. The content type of a request does not matter, as in Clipper.
 //!

@@ -64,7 +64,7 @@ mod tests {
         let observed = [0, 100, 101, 20_000, 3_600_000_000].map(Duration::from_micros);
         observed.iter().for_each(|time| times.observe(*time));
         let HistogramReading { sum, buckets } = times.reading();
-        assert_eq!(sum, 3600.020_201);
+        assert_eq!(sum, 3_600.020_201);
         assert_eq!(buckets[0], (1e-4, 2));
         assert_eq!(buckets[1].1, 1);
         assert_eq!(buckets.last(), Some(&(f64::INFINITY, 1)));
