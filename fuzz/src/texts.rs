@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use serde::de::IgnoredAny;
-use skysail_api::json::{JsonLimits, PredictBody, parse_predict};
+use skysail_api::json::{JsonLimits, PredictBody, parse_predict, parse_update};
 use skysail_control::Control;
 use skysail_control::orchestrator::MemoryOrchestrator;
 use skysail_control::store::{Change, MemoryStore, Revision, Store};
@@ -47,6 +47,13 @@ pub fn json(data: &[u8]) {
             Err(error) => {
                 assert!(error.offset <= body.len(), "{error}");
                 let _ = (error.to_string(), error.cause());
+            }
+        }
+        match parse_update(body, kind, &limits) {
+            Ok(_) => assert!(serde_json::from_slice::<IgnoredAny>(body).is_ok()),
+            Err(error) => {
+                assert!(error.offset <= body.len(), "{error}");
+                let _ = error.feedback_text();
             }
         }
     }

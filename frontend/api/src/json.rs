@@ -3,6 +3,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`predict`] | Clipper's predict body, its vectors read straight into payloads |
+//! | [`update`] | Clipper's feedback body |
 //! | [`error`] | what is wrong with a body, where, in Clipper's words |
 //! | `element` | one element of a tensor |
 //! | [`output`] | numbers and strings of answers |
@@ -19,6 +20,7 @@ pub mod predict;
 #[cfg(test)]
 mod random;
 mod text;
+pub mod update;
 pub(crate) mod vector;
 
 pub use error::{Field, JsonError, JsonErrorKind};
@@ -26,6 +28,7 @@ pub use output::{
     NonFinite, write_f32, write_f64, write_i64, write_string, write_text_as_json, write_u64,
 };
 pub use predict::{PredictBody, RowInput, parse_predict};
+pub use update::{UpdateBody, parse_update};
 
 /// What a request body may hold; going one past any of these is an error.
 #[derive(Clone, Debug)]

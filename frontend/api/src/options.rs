@@ -174,6 +174,11 @@ impl RequestOptions {
         Ok(())
     }
 
+    /// Allows at most `limit`, if there is one, whatever the request says itself.
+    pub(crate) fn shorten(&mut self, limit: Option<Duration>) {
+        self.timeout = self.timeout.into_iter().chain(limit).min();
+    }
+
     /// The objective, or the time that the request allows if that is less.
     pub(crate) fn limit(&self, slo: Duration) -> Duration {
         self.timeout.map_or(slo, |timeout| timeout.min(slo))

@@ -200,6 +200,14 @@ impl Control {
         self.run(|state| commands::deploy(state, deployment))
     }
 
+    /// The same for a version that may be registered later: its replicas start once it is.
+    ///
+    /// # Errors
+    /// `Invalid`, `Full`.
+    pub fn deploy_early(&self, deployment: &Deployment) -> Result<(), ControlError> {
+        self.run(|state| commands::deploy_early(state, deployment))
+    }
+
     /// Changes the number of replicas of a deployment; without a version, of the current one.
     ///
     /// # Errors
@@ -228,6 +236,13 @@ impl Control {
             .values()
             .map(|one| one.as_ref().clone())
             .collect()
+    }
+
+    /// Of them, those whose version is not registered yet.
+    pub fn early_deployments(&self) -> Vec<Deployment> {
+        let inner = self.lock();
+        let early = inner.state.early_deployments();
+        early.map(|one| one.as_ref().clone()).collect()
     }
 
     /// The replicas of deployments, as last observed.
@@ -300,7 +315,9 @@ impl Control {
             self.registry.store(inner.state.registry.clone());
             (self.publish)(inner.state.registry.clone());
         }
-        if Arc::ptr_eq(&before.deployments, &inner.state.deployments) {
+        let is_same = Arc::ptr_eq(&before.deployments, &inner.state.deployments);
+        // Only a version that a deployment waited for changes what is declared otherwise.
+        if is_same && before.early_deployments().next().is_none() {
             return Ok(());
         }
         self.apply_deployments(inner)

@@ -10,7 +10,7 @@
 //! - What an application links to is a name. Where a model of that name exists, its current
 //!   version and its history take what the application takes.
 //! - Generations are unique, at least 1, and none is above the counter.
-//! - Only versions that exist are deployed, each with a command.
+//! - What is deployed has a command. Its version may be missing: it is registered later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -152,6 +152,15 @@ impl State {
         self.deployments.get(&key)
     }
 
+    /// Deployments whose version is not registered yet.
+    pub(crate) fn early_deployments(&self) -> impl Iterator<Item = &Arc<Deployment>> {
+        let is_early = |one: &&Arc<Deployment>| {
+            let found = self.version(one.model.as_str(), one.version.as_str());
+            found.is_none()
+        };
+        self.deployments.values().filter(is_early)
+    }
+
     /// An application that links to `model` and takes something else than `input_type`.
     pub(crate) fn misfit(&self, model: &str, input_type: InputType) -> Option<&Application> {
         let links = |application: &Application| {
@@ -181,9 +190,10 @@ impl State {
                 .map_err(|reason| (Key::Application(application.name.clone()), reason))?;
         }
         for deployment in self.deployments.values() {
-            let record = Record::Deployment(deployment.clone());
-            self.check_deployment(deployment)
-                .map_err(|reason| (record.key(), reason.to_owned()))?;
+            if deployment.command.is_empty() {
+                let record = Record::Deployment(deployment.clone());
+                return Err((record.key(), "its command is empty".to_owned()));
+            }
         }
         Ok(())
     }
@@ -220,17 +230,6 @@ impl State {
                     "version '{version}' of '{name}' does not take {wants}"
                 ));
             }
-        }
-        Ok(())
-    }
-
-    fn check_deployment(&self, deployment: &Deployment) -> Result<(), &'static str> {
-        let (model, version) = (&deployment.model, &deployment.version);
-        if self.version(model.as_str(), version.as_str()).is_none() {
-            return Err("its version does not exist");
-        }
-        if deployment.command.is_empty() {
-            return Err("its command is empty");
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ use crate::rpc::{Command, Rpc};
 use crate::shards::{Flight, Found, Shards};
 use crate::standing::Standing;
 use crate::ticket::{Answerer, Pending, Said, ticket};
+use crate::version_counts::VersionCounts;
 
 /// Commands that wait for the task that owns the containers' socket: at most one batch a
 /// slot of each replica, and few others.
@@ -188,6 +189,18 @@ impl Engine {
     #[must_use]
     pub fn has_cache(&self) -> bool {
         self.0.cache.is_some()
+    }
+
+    /// What was counted of every version that is registered or has a replica, by model and
+    /// version.
+    #[must_use]
+    pub fn version_counts(&self) -> Vec<VersionCounts> {
+        let lanes = self.0.lanes();
+        let counts =
+            |lane: &Arc<Lane>| VersionCounts::of(&lane.model, &lane.version, &lane.metrics);
+        let mut counts: Vec<_> = lanes.iter().map(counts).collect();
+        counts.sort_by(|a, b| (&a.model, &a.version).cmp(&(&b.model, &b.version)));
+        counts
     }
 
     /// The metrics of this data plane.

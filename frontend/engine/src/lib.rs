@@ -17,6 +17,7 @@
 //! | `routes` | applications resolved to lanes whenever the registry changes |
 //! | `requests` | counts and times of requests, as the Open Inference Protocol tells them |
 //! | [`Standing`] | how a version stands, for people and metrics |
+//! | [`VersionCounts`] | what was counted of a version |
 //! | `rpc` | the task that owns the containers' socket |
 //!
 //! The registry comes in as immutable snapshots ([`Engine::publish`]); replicas are read out
@@ -36,6 +37,7 @@ mod rpc;
 mod shards;
 mod standing;
 mod ticket;
+mod version_counts;
 
 pub use answer::{Answer, AskError, Failure, Output, Prediction};
 pub use ask::AskOptions;
@@ -45,3 +47,4 @@ pub use replicas::ReplicaStatus;
 pub use requests::{Requests, Summed};
 pub use routes::{Counts, Resolved, Route};
 pub use standing::Standing;
+pub use version_counts::VersionCounts;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use skysail_core::registry::{Application, Model, ModelVersion, Registry};
 use skysail_core::{Cause, InputType, Name};
+use skysail_monitor::lanes::HistogramReading;
 use skysail_monitor::{AppMetrics, Metrics};
 use skysail_rpc::{DataType, PayloadBuf, Schema};
 use smallvec::SmallVec;
@@ -37,9 +38,22 @@ pub struct Counts {
     pub late: u64,
     /// Defaults by cause.
     pub defaults: Vec<(Cause, u64)>,
-    /// Times from the last byte of a query to its answer: upper edge in seconds and count of
-    /// each bucket; the last edge is infinite.
-    pub seconds: Vec<(f64, u64)>,
+    /// Seconds from the last byte of a query to its answer.
+    pub seconds: HistogramReading,
+}
+
+impl Counts {
+    /// Queries answered with the default.
+    #[must_use]
+    pub fn defaulted(&self) -> u64 {
+        self.defaults.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Queries answered.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.in_time + self.late + self.defaulted()
+    }
 }
 
 /// A linked model's versions.
@@ -319,7 +333,7 @@ impl Route {
             in_time: metrics.in_time.get(),
             late: metrics.late.get(),
             defaults: Cause::ALL.into_iter().zip(defaults).collect(),
-            seconds: metrics.seconds.buckets(),
+            seconds: metrics.seconds.reading(),
         }
     }
 

@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+mod histogram;
 pub mod lanes;
 pub mod logs;
 pub mod metrics;
+pub mod rows;
 pub mod times;
 
 pub use metrics::{AppMetrics, Metrics, ModelMetrics};

@@ -57,12 +57,12 @@ use std::sync::{Arc, Mutex};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::lanes::{LaneReading, Lanes};
+use crate::rows::Rows;
 use crate::times::Times;
 
 /// Content type of [`Metrics::text`].
@@ -118,33 +118,15 @@ struct OfResponse {
     status: u16,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Buckets {
-    Seconds,
-    Rows,
-}
-
-impl MetricConstructor<Histogram> for Buckets {
-    fn new_metric(&self) -> Histogram {
-        match self {
-            // 100 us to 100 s, three a decade and a half.
-            Buckets::Seconds => Histogram::new(exponential_buckets(1e-4, 1.778_279_4, 25)),
-            Buckets::Rows => Histogram::new(exponential_buckets(1.0, 2.0, 15)),
-        }
-    }
-}
-
-type Histograms<L> = Family<L, Histogram, Buckets>;
-
 /// All metrics of a process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
     queries: Family<OfQuery, Counter>,
     query_seconds: Family<OfApp, Times>,
-    batch_rows: Histograms<OfVersion>,
-    batch_seconds: Histograms<OfVersion>,
-    compute_seconds: Histograms<OfVersion>,
+    batch_rows: Family<OfVersion, Rows>,
+    batch_seconds: Family<OfVersion, Times>,
+    compute_seconds: Family<OfVersion, Times>,
     replicas: Family<OfVersion, Gauge>,
     row_log_rows_held: Family<OfVersion, Gauge>,
     cache_lookups: Family<OfLookup, Counter>,
@@ -171,11 +153,11 @@ pub struct AppMetrics {
 #[derive(Clone, Debug)]
 pub struct ModelMetrics {
     /// Rows of each batch that came back.
-    pub batch_rows: Histogram,
+    pub batch_rows: Rows,
     /// From sending a batch to its reply.
-    pub batch_seconds: Histogram,
+    pub batch_seconds: Times,
     /// Time inside the model.
-    pub compute_seconds: Histogram,
+    pub compute_seconds: Times,
     /// Connected replicas.
     pub replicas: Gauge,
     /// Rows that a query, or a container, still has; set before the text is read.
@@ -198,9 +180,9 @@ impl Default for Metrics {
             registry: Mutex::new(Registry::with_prefix("skysail")),
             queries: Family::default(),
             query_seconds: Family::default(),
-            batch_rows: Family::new_with_constructor(Buckets::Rows),
-            batch_seconds: Family::new_with_constructor(Buckets::Seconds),
-            compute_seconds: Family::new_with_constructor(Buckets::Seconds),
+            batch_rows: Family::default(),
+            batch_seconds: Family::default(),
+            compute_seconds: Family::default(),
             replicas: Family::default(),
             row_log_rows_held: Family::default(),
             cache_lookups: Family::default(),
@@ -439,7 +421,7 @@ mod tests {
         app.defaults[0].inc_by(2);
         app.seconds.observe(Duration::from_millis(2));
         let model = metrics.model("m", "1");
-        model.batch_rows.observe(4.0);
+        model.batch_rows.observe(4);
         model.row_log_rows_held.set(5);
         metrics.session_ended("silent");
         metrics.http_responses("query", 200).inc();
@@ -465,7 +447,7 @@ mod tests {
         let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
         let before = series(&metrics.text());
         metrics.app("digits", ["no_replica"]).defaults[0].inc();
-        metrics.model("m", "1").batch_rows.observe(1.0);
+        metrics.model("m", "1").batch_rows.observe(1);
         assert!(series(&metrics.text()) > before);
         metrics.forget_app("digits", ["no_replica"]);
         metrics.forget_model("m", "1");

@@ -1,15 +1,14 @@
-//! A histogram of times that any thread may add to without a lock.
-//!
-//! # Cost
-//! `observe`: a binary search of the edges and two relaxed additions.
+//! A histogram of times.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::{MetricType, TypedMetric};
+
+use crate::histogram::Buckets;
+use crate::lanes::HistogramReading;
 
 /// Edges a decade, close enough to tell a quantile within a few per cent by interpolation.
 const EDGES_A_DECADE: i32 = 8;
@@ -20,49 +19,24 @@ const DECADES: i32 = 6;
 #[derive(Clone, Debug)]
 pub struct Times(Arc<Buckets>);
 
-#[derive(Debug)]
-struct Buckets {
-    /// In seconds, ascending; the last is infinite.
-    edges: Vec<f64>,
-    counts: Vec<AtomicU64>,
-    nanos: AtomicU64,
-}
-
 impl Default for Times {
     fn default() -> Self {
         let edge = |index| 1e-4 * 10_f64.powf(f64::from(index) / f64::from(EDGES_A_DECADE));
-        let finite = (0..=EDGES_A_DECADE * DECADES).map(edge);
-        let edges: Vec<_> = finite.chain([f64::INFINITY]).collect();
-        Times(Arc::new(Buckets {
-            counts: edges.iter().map(|_| AtomicU64::new(0)).collect(),
-            nanos: AtomicU64::new(0),
-            edges,
-        }))
+        let edges = (0..=EDGES_A_DECADE * DECADES).map(edge);
+        Times(Arc::new(Buckets::new(edges, 1e9)))
     }
 }
 
 impl Times {
     /// Counts a time.
     pub fn observe(&self, time: Duration) {
-        let seconds = time.as_secs_f64();
-        let Buckets {
-            edges,
-            counts,
-            nanos,
-        } = &*self.0;
-        let bucket = edges.partition_point(|edge| *edge < seconds);
-        // Relaxed: nothing but the counts themselves is read by them.
-        counts[bucket].fetch_add(1, Ordering::Relaxed);
-        nanos.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+        self.0.add(time.as_secs_f64(), time.as_nanos() as u64);
     }
 
-    /// Upper edge in seconds and count of each bucket; the last edge is infinite.
+    /// What was counted so far, in seconds.
     #[must_use]
-    pub fn buckets(&self) -> Vec<(f64, u64)> {
-        let counts = self.0.counts.iter();
-        // Relaxed: see `observe`.
-        let counts = counts.map(|count| count.load(Ordering::Relaxed));
-        self.0.edges.iter().copied().zip(counts).collect()
+    pub fn reading(&self) -> HistogramReading {
+        self.0.reading()
     }
 }
 
@@ -71,12 +45,8 @@ impl TypedMetric for Times {
 }
 
 impl EncodeMetric for Times {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let buckets = self.buckets();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        // Relaxed: see `observe`.
-        let seconds = self.0.nanos.load(Ordering::Relaxed) as f64 / 1e9;
-        encoder.encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
     }
 
     fn metric_type(&self) -> MetricType {
@@ -93,7 +63,8 @@ mod tests {
         let times = Times::default();
         let observed = [0, 100, 101, 20_000, 3_600_000_000].map(Duration::from_micros);
         observed.iter().for_each(|time| times.observe(*time));
-        let buckets = times.buckets();
+        let HistogramReading { sum, buckets } = times.reading();
+        assert_eq!(sum, 3_600.020_201);
         assert_eq!(buckets[0], (1e-4, 2));
         assert_eq!(buckets[1].1, 1);
         assert_eq!(buckets.last(), Some(&(f64::INFINITY, 1)));
@@ -109,6 +80,6 @@ mod tests {
                 scope.spawn(|| (0..1000).for_each(|_| times.clone().observe(Duration::ZERO)));
             }
         });
-        assert_eq!(times.buckets()[0].1, 2000);
+        assert_eq!(times.reading().buckets[0].1, 2000);
     }
 }

@@ -33,6 +33,8 @@ pub enum JsonErrorKind {
     NotObject,
     /// Neither `input` nor `input_batch` is there.
     NoInput,
+    /// A member of feedback is not there.
+    Missing(&'static str),
     /// The body is not JSON.
     Syntax(&'static str),
     /// A member appears twice.
@@ -86,7 +88,7 @@ pub enum JsonErrorKind {
     },
 }
 
-/// A member of the predict body.
+/// A member of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// `input`.
@@ -99,6 +101,10 @@ pub enum Field {
     Version,
     /// One of [`crate::options`].
     Option(Key),
+    /// `uid` of feedback.
+    Uid,
+    /// `label` of feedback.
+    Label,
 }
 
 impl JsonError {
@@ -144,6 +150,18 @@ impl JsonError {
         }
     }
 
+    /// The text of the answer to feedback. Unlike Clipper's it calls `uid` what it is.
+    #[must_use]
+    pub fn feedback_text(&self) -> String {
+        const SCHEMA: &str = "\n  {\n   \"uid\" := int,\n   \"input\" := [double] | [int] | [string] | \
+                              [byte] | [float],\n   \"label\" := double\n  }\n";
+        let what = match self.kind {
+            JsonErrorKind::NotObject => "Can only get key-value pair from an object".to_owned(),
+            _ => self.to_string(),
+        };
+        format!("Error parsing JSON: {what}. Expected JSON schema: {SCHEMA}")
+    }
+
     /// The text of the answer's `cause`.
     #[must_use]
     pub fn cause(&self) -> String {
@@ -163,6 +181,9 @@ impl fmt::Display for JsonError {
             JsonErrorKind::NotObject => f.write_str("JSON schema invalid")?,
             JsonErrorKind::NoInput => {
                 f.write_str("JSON object does not have required keys input or input_batch")?;
+            }
+            JsonErrorKind::Missing(key) => {
+                write!(f, "JSON object does not have required key: {key}")?;
             }
             JsonErrorKind::Syntax(what) => write!(f, "JSON parse error: {what}")?,
             JsonErrorKind::Duplicate => write!(f, "JSON key {} appears twice", Place(field))?,
@@ -208,6 +229,8 @@ impl fmt::Display for Field {
             Field::Row(index) => write!(f, "input_batch[{index}]"),
             Field::Version => f.write_str("version"),
             Field::Option(key) => f.write_str(key.clipper_name()),
+            Field::Uid => f.write_str("uid"),
+            Field::Label => f.write_str("label"),
         }
     }
 }

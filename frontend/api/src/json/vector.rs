@@ -183,14 +183,7 @@ pub(crate) fn refuse<T: Scalar>(
     at: usize,
     fault: Fault,
 ) -> JsonError {
-    let shown = |text: std::ops::Range<usize>| {
-        let end = text.end.min(text.start + NUMBER_SHOWN_BYTES);
-        let dots = if end < text.end { "..." } else { "" };
-        format!(
-            "{}{dots}",
-            String::from_utf8_lossy(&cursor.body[text.start..end])
-        )
-    };
+    let shown = |text| number_shown(cursor.body, text);
     let (offset, kind) = match fault {
         Fault::Range(text) => (
             at,
@@ -226,6 +219,14 @@ pub(crate) fn refuse<T: Scalar>(
         element: Some(index),
         offset,
     }
+}
+
+/// A number as an error shows it: shortened.
+#[cold]
+pub(super) fn number_shown(body: &[u8], text: std::ops::Range<usize>) -> String {
+    let end = text.end.min(text.start + NUMBER_SHOWN_BYTES);
+    let dots = if end < text.end { "..." } else { "" };
+    format!("{}{dots}", String::from_utf8_lossy(&body[text.start..end]))
 }
 
 fn string(cursor: &mut Cursor<'_>) -> Result<RowInput, JsonError> {

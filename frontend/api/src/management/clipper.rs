@@ -77,12 +77,46 @@ fn text(fault: JsonFault, schema: &str) -> String {
         JsonFault::Wrong {
             field: Some(field),
             what,
-        } => {
-            format!("Type mismatch! JSON key {field}: {what}")
-        }
+        } => mismatch(&field, &what).unwrap_or_else(|| format!("JSON key {field}: {what}")),
         JsonFault::Wrong { field: None, what } => format!("Type mismatch! {what}"),
     };
     format!("Error parsing JSON: {what}. Expected JSON schema: {schema}")
+}
+
+/// What serde says of a value of another type, in Clipper's words, missing spaces included.
+fn mismatch(field: &str, what: &str) -> Option<String> {
+    let (found, expected) = what
+        .strip_prefix("invalid type: ")?
+        .split_once(", expected ")?;
+    let found = match found.split([' ', ',']).next()? {
+        "integer" | "floating" => "Number",
+        "boolean" if found.contains("true") => "True",
+        "boolean" => "False",
+        "string" => "String",
+        "sequence" => "Array",
+        "map" => "Object",
+        "null" => "Null",
+        _ => return None,
+    };
+    let is_element = field.ends_with(']');
+    Some(match expected {
+        "a string" if is_element => format!("Array input of type {found} is not of type string"),
+        "i64" | "u64" if found == "Number" => format!("Input of type {found} is not of type int"),
+        "a boolean" => {
+            format!("Type mismatch! JSON key {field} expected type bool but found type {found}")
+        }
+        _ => {
+            let expected = match expected {
+                "a string" => "String",
+                "i64" | "u64" => "Number",
+                "a sequence" => "Array",
+                _ => return None,
+            };
+            format!(
+                "Type mismatch! JSON key {field} expected type {expected}but found type {found}"
+            )
+        }
+    })
 }
 
 /// Any of Clipper's spellings.

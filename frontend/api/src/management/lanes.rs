@@ -210,7 +210,7 @@ impl AnswersView {
 
 impl TimesView {
     fn of(counts: &Counts) -> TimesView {
-        let (mut edges, counts): (Vec<_>, Vec<_>) = counts.seconds.iter().copied().unzip();
+        let (mut edges, counts): (Vec<_>, Vec<_>) = counts.seconds.buckets.iter().copied().unzip();
         edges.retain(|edge| edge.is_finite());
         TimesView { edges, counts }
     }

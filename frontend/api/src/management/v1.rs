@@ -11,7 +11,7 @@
 //! | `DELETE /models/{m}/versions/{v}` | removes a version |
 //! | `PUT /models/{m}/current` | makes `{"version":"2"}` current |
 //! | `POST /models/{m}/rollback` | makes the one before it current, and says which |
-//! | `PUT /models/{m}/versions/{v}/deployment` · `DELETE` | `{"replicas":2,"command":["p","a"]}` |
+//! | `PUT /models/{m}/versions/{v}/deployment` · `DELETE` | `{"replicas":2,"command":["p","a"],"early":false}` |
 //! | `PATCH /models/{m}/deployment` | scales: `{"replicas":3,"version":null}` |
 //! | `GET /models/{m}/logs?version=&replica=&lines=` | the ends of its replicas' logs |
 //! | `GET /replicas` · `GET /status` | what is connected · everything |

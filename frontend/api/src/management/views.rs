@@ -22,6 +22,8 @@ pub(super) struct StatusView {
     models: Vec<ServedVersionView>,
     /// Replicas whose version is not registered.
     unregistered: Vec<ReplicaView>,
+    /// Deployments that wait for their version.
+    early_deployments: Vec<Deployment>,
 }
 
 /// An application and the version that answers it now.
@@ -133,6 +135,7 @@ impl StatusView {
             applications: applications(frontend, &registry),
             models: versions(&registry).map(served).collect(),
             unregistered: replicas.filter(unregistered).map(ReplicaView::of).collect(),
+            early_deployments: frontend.control.early_deployments(),
         }
     }
 }

@@ -1,4 +1,12 @@
-//! Clipper's route: `POST /{app}/predict`.
+//! Clipper's routes: predictions, feedback, metrics.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `POST /{app}/predict` | queries |
+//! | `POST /{app}/update` | feedback (`update`) |
+//! | `GET /metrics` | Clipper's metrics, or Prometheus' (`metrics`) |
+//!
+//! Each path may end in a slash. The content type of a request does not matter, as in Clipper.
 //!
 //! The deadline is stamped once, when the last byte of the body has been read. A client's
 //! batch is split into queries, which are batched again with everybody else's.
@@ -7,7 +15,9 @@
 //! One parse, straight into the buffers that the batch is gathered from; one output buffer.
 
 mod input;
+mod metrics;
 mod output;
+mod update;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,11 +31,12 @@ use skysail_rpc::PayloadBuf;
 
 use super::BodyFailure;
 use super::encoding::{Encoding, EncodingError};
-use super::reply::Reply;
+use super::reply::{Reply, json};
 use crate::frontend::Frontend;
 use crate::http::body::BODY_TIMEOUT;
-use crate::http::{BodyError, json_answer, read_body};
+use crate::http::{BodyError, read_body};
 use crate::json::{JsonLimits, PredictBody, parse_predict};
+use metrics::ClipperMetrics;
 use output::Explained;
 
 /// The handler of Clipper's route. Cheap to clone.
@@ -33,6 +44,14 @@ use output::Explained;
 pub struct Clipper {
     frontend: Arc<Frontend>,
     json: JsonLimits,
+    metrics: ClipperMetrics,
+}
+
+/// What a request is for.
+enum Asked {
+    Predict(Arc<Route>),
+    Update(Arc<Route>),
+    Metrics,
 }
 
 /// Why a request gets no answers.
@@ -42,6 +61,8 @@ struct Refusal {
     error: &'static str,
     cause: String,
     field: Option<String>,
+    /// The methods that a path takes, where another one came.
+    allowed: Option<&'static str>,
 }
 
 impl Refusal {
@@ -51,6 +72,16 @@ impl Refusal {
             error,
             cause: cause.into(),
             field: None,
+            allowed: None,
+        }
+    }
+
+    fn wrong_method(method: &Method, allowed: &'static str) -> Refusal {
+        let cause = format!("{method} is not allowed here, only {allowed}");
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        Refusal {
+            allowed: Some(allowed),
+            ..Refusal::new(status, "Method not allowed", cause)
         }
     }
 }
@@ -60,6 +91,7 @@ impl Clipper {
     #[must_use]
     pub fn new(frontend: Arc<Frontend>) -> Clipper {
         Clipper {
+            metrics: ClipperMetrics::new(frontend.clone()),
             frontend,
             json: JsonLimits::default(),
         }
@@ -71,24 +103,32 @@ impl Clipper {
         B: Body<Data = Bytes>,
         B::Error: Into<BodyFailure>,
     {
-        match self.respond(request).await {
-            Ok(body) => json_answer(StatusCode::OK, Bytes::from(body).into()),
-            Err(refusal) => refuse(&refusal),
-        }
+        let answered = self.respond(request).await;
+        answered.unwrap_or_else(|refusal| refuse(&refusal))
     }
 
-    async fn respond<B>(&self, request: Request<B>) -> Result<Vec<u8>, Refusal>
+    async fn respond<B>(&self, request: Request<B>) -> Result<Reply, Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BodyFailure>,
     {
-        let route = self.route(request.method(), request.uri().path())?;
+        let asked = self.asked(request.method(), request.uri().path())?;
         let (head, body) = request.into_parts();
-        let body = self.read(&head.headers, body).await?;
-        let arrival = Instant::now();
-        let parsed = self.parse(&route, &body)?;
-        drop(body);
-        self.answer(&route, parsed, arrival).await
+        match asked {
+            Asked::Predict(route) => {
+                let body = self.read(&head.headers, body).await?;
+                let arrival = Instant::now();
+                let parsed = self.parse(&route, &body)?;
+                drop(body);
+                let answer = self.answer(&route, parsed, arrival).await?;
+                Ok(json(StatusCode::OK, answer))
+            }
+            Asked::Update(route) => {
+                let body = self.read(&head.headers, body).await?;
+                Ok(update::answer(&route, &body, &self.json))
+            }
+            Asked::Metrics => Ok(self.metrics.answer(&head.headers)),
+        }
     }
 
     /// The body of a request, decompressed.
@@ -125,27 +165,30 @@ impl Clipper {
         })
     }
 
-    fn route(&self, method: &Method, path: &str) -> Result<Arc<Route>, Refusal> {
+    fn asked(&self, method: &Method, path: &str) -> Result<Asked, Refusal> {
         let inner = path.strip_prefix('/').unwrap_or(path);
         let inner = inner.strip_suffix('/').unwrap_or(inner);
-        let app = inner
-            .strip_suffix("/predict")
-            .filter(|app| !app.contains('/'));
-        let Some(app) = app else {
-            let cause = format!("no such path: {}", path.escape_default());
-            return Err(Refusal::new(StatusCode::NOT_FOUND, "Not found", cause));
-        };
+        let is_read = matches!(*method, Method::GET | Method::HEAD);
+        match inner.split_once('/') {
+            None if inner == "metrics" && is_read => Ok(Asked::Metrics),
+            None if inner == "metrics" => Err(Refusal::wrong_method(method, "GET, HEAD")),
+            Some((app, "predict")) => self.route(method, app).map(Asked::Predict),
+            Some((app, "update")) => self.route(method, app).map(Asked::Update),
+            _ => {
+                let cause = format!("no such path: {}", path.escape_default());
+                Err(Refusal::new(StatusCode::NOT_FOUND, "Not found", cause))
+            }
+        }
+    }
+
+    /// The route of an application that something is posted to.
+    fn route(&self, method: &Method, app: &str) -> Result<Arc<Route>, Refusal> {
         let Some(route) = self.frontend.engine.route(app) else {
             let cause = format!("no application is named '{}'", app.escape_default());
             return Err(Refusal::new(StatusCode::NOT_FOUND, "Not found", cause));
         };
         if method != Method::POST {
-            let cause = format!("{method} is not allowed here, only POST");
-            return Err(Refusal::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "Method not allowed",
-                cause,
-            ));
+            return Err(Refusal::wrong_method(method, "POST"));
         }
         Ok(route)
     }
@@ -181,6 +224,7 @@ impl Clipper {
             }
         };
         let answers = answers.map_err(|error| ask_refusal(&error))?;
+        to.record_request(true, arrival.elapsed());
         let explained = options.explain.then_some(Explained {
             options: &options,
             arrival,
@@ -231,9 +275,9 @@ fn refuse(refusal: &Refusal) -> Reply {
     if let Some(field) = &refusal.field {
         body["field"] = field.as_str().into();
     }
-    let mut reply = json_answer(refusal.status, Bytes::from(body.to_string()).into());
-    if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
-        let allowed = hyper::header::HeaderValue::from_static("POST");
+    let mut reply = json(refusal.status, body.to_string());
+    if let Some(allowed) = refusal.allowed {
+        let allowed = hyper::header::HeaderValue::from_static(allowed);
         reply.headers_mut().insert(hyper::header::ALLOW, allowed);
     }
     reply

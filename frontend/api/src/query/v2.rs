@@ -33,21 +33,30 @@ mod error;
 mod header;
 mod infer;
 mod memory;
-mod metadata;
+pub(super) mod metadata;
 mod outputs;
 mod parameters;
 pub mod path;
-mod repository;
+pub(super) mod repository;
 mod request;
 mod rows;
 mod serve;
-mod settings;
-mod statistics;
-mod target;
+pub(super) mod settings;
+pub(super) mod statistics;
+pub(super) mod target;
 mod write;
 
 pub use serve::V2;
-pub(super) use serve::{forbidden, is_path};
+pub(super) use error::{GrpcCode, V2Error};
+pub(super) use header::{datatype_of, elements_of};
+pub(super) use infer::{Form, InferResponse, OutputTensor, Parameter};
+pub(super) use memory::{Registration, RegionStatus};
+pub(super) use parameters::{RequestParameters, TensorParameters};
+pub(super) use path::Named;
+pub(super) use request::{Data, ID_BYTES_MAX, InferRequest, InputTensor, RANK_MAX, TENSORS_MAX, WantedOutput};
+pub(super) use serve::{is_path, refuse};
+pub(super) use statistics::Statistic;
+pub(super) use target::Target;
 
 use smallvec::SmallVec;
 
@@ -55,4 +64,4 @@ use smallvec::SmallVec;
 const ROWS_MAX: usize = 1024;
 
 /// Sizes of a tensor's dimensions, rows first.
-type Shape = SmallVec<[u64; 4]>;
+pub(super) type Shape = SmallVec<[u64; 4]>;

@@ -1,6 +1,7 @@
 //! Deployments: how many replicas of a version an orchestrator keeps running.
 //!
-//! A deployment of no replicas is kept, so that it can be scaled up again.
+//! A deployment of no replicas is kept, so that it can be scaled up again. An early one is there
+//! before its version; it waits for it.
 
 use std::sync::Arc;
 
@@ -17,8 +18,7 @@ use crate::state::State;
 
 /// Deploys a version, in place of its deployment if it has one.
 pub(crate) fn deploy(state: &State, deployment: &Deployment) -> Decided<()> {
-    limits::check_replicas(deployment.replicas)?;
-    limits::check_command(&deployment.command)?;
+    check(deployment)?;
     let (model, version) = (deployment.model.as_str(), deployment.version.as_str());
     if state.version(model, version).is_none() {
         return Err(ControlError::DeployMissing {
@@ -27,6 +27,18 @@ pub(crate) fn deploy(state: &State, deployment: &Deployment) -> Decided<()> {
         });
     }
     put(state, deployment.clone())
+}
+
+/// Deploys a version that may be registered later.
+pub(crate) fn deploy_early(state: &State, deployment: &Deployment) -> Decided<()> {
+    check(deployment)?;
+    put(state, deployment.clone())
+}
+
+/// Refuses what is wrong by itself.
+fn check(deployment: &Deployment) -> Result<(), ControlError> {
+    limits::check_replicas(deployment.replicas)?;
+    limits::check_command(&deployment.command)
 }
 
 /// Changes the number of replicas; without a version, of the current one.
@@ -71,12 +83,14 @@ fn find<'a>(
     model: &str,
     version: &str,
 ) -> Result<&'a Arc<Deployment>, ControlError> {
-    let registered = state.version(model, version);
-    let deployed = registered.and_then(|found| state.deployment(found));
-    deployed.ok_or_else(|| ControlError::DeploymentMissing {
+    let missing = || ControlError::DeploymentMissing {
         model: model.to_owned(),
         version: version.to_owned(),
-    })
+    };
+    // What is no name is not deployed.
+    let key = Name::new(model).ok().zip(Name::new(version).ok());
+    let deployed = key.and_then(|key| state.deployments.get(&key));
+    deployed.ok_or_else(missing)
 }
 
 fn put(state: &State, deployment: Deployment) -> Decided<()> {

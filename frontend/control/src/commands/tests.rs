@@ -539,6 +539,26 @@ fn versions_that_do_not_fit_a_link_never_become_current() {
 }
 
 #[test]
+fn deploys_early_what_is_registered_later() {
+    let mut world = World::default();
+    let early = deployment("m", "1", 2);
+    world
+        .run(|state| deploy_early(state, &early))
+        .expect("it waits");
+    world
+        .run(|state| scale(state, "m", Some("1"), 3))
+        .expect("it is deployed");
+    assert_eq!(world.0.early_deployments().count(), 1);
+    let too_many = world.run(|state| deploy_early(state, &deployment("m", "1", 129)));
+    let says = "number of replicas is 129, expected 0 to 128";
+    refused(too_many, Kind::Invalid, "replicas", says);
+    world
+        .run(|state| undeploy(state, "m", "1"))
+        .expect("it is deployed");
+    assert!(world.0.deployments.is_empty());
+}
+
+#[test]
 fn deploys_scales_and_undeploys() {
     let mut world = World::with(&[], &[("m", "1", D), ("m", "2", D)]);
     let says = "model 'm' has no version '3' to deploy; add it first with 'skysail model add'";

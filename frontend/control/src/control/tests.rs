@@ -352,6 +352,27 @@ fn applies_nothing_before_the_launch() {
 }
 
 #[test]
+fn an_early_deployment_waits_for_its_version() {
+    let bench = Bench::new();
+    bench
+        .control
+        .launch(launch())
+        .expect("the orchestrator works");
+    bench
+        .control
+        .deploy_early(&deployment("m", "1", 2))
+        .expect("it waits");
+    assert!(bench.control.processes().is_empty());
+    assert_eq!(bench.control.early_deployments().len(), 1);
+    bench
+        .control
+        .add_model_version(&version("m", "1"))
+        .expect("new");
+    assert_eq!(bench.control.processes().len(), 2);
+    assert!(bench.control.early_deployments().is_empty());
+}
+
+#[test]
 fn tells_replicas_where_to_connect_and_what_they_are() {
     let bench = Bench::new();
     bench

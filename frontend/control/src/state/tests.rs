@@ -79,6 +79,14 @@ fn keeps_links_to_names_without_a_model() {
 }
 
 #[test]
+fn keeps_deployments_without_a_version() {
+    let state = State::load(&contents(&[DEPLOYMENT])).expect("it waits for its version");
+    assert_eq!(state.early_deployments().count(), 1);
+    let state = State::load(&contents(&ALL)).expect("sound records");
+    assert_eq!(state.early_deployments().count(), 0);
+}
+
+#[test]
 fn refuses_records_that_contradict_each_other() {
     let twice = TWO.1.replace("\"generation\":2", "\"generation\":1");
     let doubles = ONE.1.replace("floats", "doubles");
@@ -114,7 +122,6 @@ fn refuses_records_that_contradict_each_other() {
             "linked twice",
         ),
         (contents(&[GENERATION, MODEL]), "model/m", "no versions"),
-        (contents(&[DEPLOYMENT]), "deployment/m/1", "does not exist"),
         (
             but("deployment/m/1", Some(&DEPLOYMENT.1.replace("\"p\"", ""))),
             "deployment/m/1",

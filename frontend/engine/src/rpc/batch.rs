@@ -107,9 +107,9 @@ pub(super) fn observe(
     rows: usize,
     (round_trip, compute): (Duration, Duration),
 ) {
-    lane.metrics.batch_rows.observe(rows as f64);
-    lane.metrics.batch_seconds.observe(round_trip.as_secs_f64());
-    lane.metrics.compute_seconds.observe(compute.as_secs_f64());
+    lane.metrics.batch_rows.observe(rows);
+    lane.metrics.batch_seconds.observe(round_trip);
+    lane.metrics.compute_seconds.observe(compute);
     lane.requests.computed(rows, compute);
     let failed = match result {
         BatchResult::Failed { error } => Some(error),

@@ -119,7 +119,7 @@ async fn json_errors_name_the_key_and_show_the_schema() {
         ),
         (
             "{\"name\":1}",
-            "Type mismatch! JSON key name: invalid type: integer `1`, expected a string",
+            "Type mismatch! JSON key name expected type Stringbut found type Number",
         ),
         ("[]", "Type mismatch! body is an array, expected an object"),
     ] {
@@ -150,6 +150,66 @@ async fn json_errors_name_the_key_and_show_the_schema() {
             text.starts_with(what) && text.contains("Expected JSON schema: \n"),
             "{text}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_value_of_another_type_is_refused_in_clippers_words() {
+    let bench = Bench::new();
+    let with = |base: Value, key: &str, value: Value| {
+        let mut body = base;
+        body[key] = value;
+        body
+    };
+    let state = || json!({ "app_name": "A", "uid": 0 });
+    let mismatch = |key: &str, expected: &str, found: &str| {
+        format!("Type mismatch! JSON key {key} expected type {expected}but found type {found}")
+    };
+    for (command, body, what) in [
+        (
+            "get_state",
+            with(state(), "uid", json!("7")),
+            mismatch("uid", "Number", "String"),
+        ),
+        (
+            "get_state",
+            with(state(), "uid", json!(1.5)),
+            "Input of type Number is not of type int".to_owned(),
+        ),
+        (
+            "get_all_models",
+            json!({ "verbose": "yes" }),
+            mismatch("verbose", "bool ", "String"),
+        ),
+        (
+            "add_model_links",
+            json!({ "app_name": "A", "model_names": "M" }),
+            mismatch("model_names", "Array", "String"),
+        ),
+        (
+            "add_model",
+            with(model("M", "1", "d"), "labels", json!(["a", true])),
+            "Array input of type True is not of type string".to_owned(),
+        ),
+        (
+            "add_model",
+            with(model("M", "1", "d"), "batch_size", json!(null)),
+            mismatch("batch_size", "Number", "Null"),
+        ),
+        (
+            "add_app",
+            with(app("A", "d"), "name", json!({})),
+            mismatch("name", "String", "Object"),
+        ),
+        (
+            "add_app",
+            with(app("A", "d"), "latency_slo_micros", json!([])),
+            mismatch("latency_slo_micros", "Number", "Array"),
+        ),
+    ] {
+        let text = bad(&bench, command, &body).await;
+        let start = format!("Error parsing JSON: {what}. Expected JSON schema: \n");
+        assert!(text.starts_with(&start), "{body}: {text}");
     }
 }
 
@@ -211,6 +271,9 @@ async fn adds_shows_and_deletes_models() {
     );
     let again = bad(&bench, "delete_versioned_model", &version("M", "1")).await;
     assert_eq!(again, "model with name 'M' and version '1' does not exist");
+    ok(&bench, "add_model", &model("M", "1", "d")).await;
+    let anew = json!([shown("1", true), shown("2", false)]);
+    assert_eq!(getter(&bench, "get_all_models", &all(true)).await, anew);
 }
 
 #[tokio::test]

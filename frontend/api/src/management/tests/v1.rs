@@ -160,6 +160,24 @@ async fn deploys_scales_and_undeploys() {
 }
 
 #[tokio::test]
+async fn a_deployment_may_come_before_its_version() {
+    let bench = Bench::new();
+    let body = |early: bool| json!({ "replicas": 2, "command": ["p"], "early": early });
+    let deploy = "models/m/versions/1/deployment";
+    let missing = bench.refused("PUT", deploy, &body(false)).await;
+    assert_eq!(missing, (404, "not_found".into(), json!("version")));
+    bench.done("PUT", deploy, &body(true)).await;
+    let waiting = json!([{ "model": "m", "version": "1", "replicas": 2, "command": ["p"] }]);
+    let early = async || bench.get("/api/v1/status").await.json()["early_deployments"].clone();
+    assert_eq!(early().await, waiting);
+    assert!(bench.frontend.control.processes().is_empty());
+    let version = json!({ "model": "m", "version": "1", "input_type": "floats" });
+    bench.done("POST", "models", &version).await;
+    assert_eq!(early().await, json!([]));
+    assert_eq!(bench.frontend.control.processes().len(), 2);
+}
+
+#[tokio::test]
 async fn bad_commands_name_the_field_and_write_nothing() {
     let bench = linked().await;
     let with = |base: Value, field: &str, value: Value| {

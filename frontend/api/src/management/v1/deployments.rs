@@ -15,6 +15,9 @@ use crate::frontend::Frontend;
 pub(super) struct Deploy {
     replicas: u32,
     command: Vec<String>,
+    /// Whether the version may be registered later; its replicas start once it is.
+    #[serde(default)]
+    early: bool,
 }
 
 #[derive(Deserialize)]
@@ -38,8 +41,12 @@ pub(super) async fn deploy(
         command: deploy.command,
     };
     let answer = json!(deployment);
-    command(&frontend, move |frontend| {
-        frontend.control.deploy(&deployment)
+    command(&frontend, move |Frontend { control, .. }| {
+        if deploy.early {
+            control.deploy_early(&deployment)
+        } else {
+            control.deploy(&deployment)
+        }
     })
     .await?;
     shown(&answer)

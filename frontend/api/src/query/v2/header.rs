@@ -313,7 +313,7 @@ fn datatype(cursor: &mut Cursor<'_>) -> Result<DataType, V2Error> {
 }
 
 /// The datatype of a protocol name.
-pub(super) fn datatype_of(name: &str) -> Result<DataType, V2Error> {
+pub(in crate::query) fn datatype_of(name: &str) -> Result<DataType, V2Error> {
     // Our own STRING is BYTES to the protocol; short names are the SDK's.
     let known = DataType::from_name(name).filter(|known| known.name() == name);
     let known = known.filter(|known| *known != DataType::String);
@@ -331,7 +331,7 @@ pub(super) fn datatype_of(name: &str) -> Result<DataType, V2Error> {
 }
 
 /// Elements of a shape.
-pub(super) fn elements_of(shape: &[u64]) -> Result<usize, V2Error> {
+pub(in crate::query) fn elements_of(shape: &[u64]) -> Result<usize, V2Error> {
     let product = shape
         .iter()
         .try_fold(1_u64, |product, dim| product.checked_mul(*dim));

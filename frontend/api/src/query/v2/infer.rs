@@ -15,17 +15,17 @@ use crate::frontend::Frontend;
 
 /// A response.
 #[derive(Debug)]
-pub(super) struct InferResponse {
-    pub(super) model_name: String,
-    pub(super) model_version: String,
-    pub(super) id: Option<String>,
-    pub(super) parameters: Vec<(&'static str, Parameter)>,
-    pub(super) outputs: Vec<OutputTensor>,
+pub(in crate::query) struct InferResponse {
+    pub(in crate::query) model_name: String,
+    pub(in crate::query) model_version: String,
+    pub(in crate::query) id: Option<String>,
+    pub(in crate::query) parameters: Vec<(&'static str, Parameter)>,
+    pub(in crate::query) outputs: Vec<OutputTensor>,
 }
 
 /// What a response says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Parameter {
+pub(in crate::query) enum Parameter {
     Bool(bool),
     Count(u64),
     Text(String),
@@ -33,19 +33,19 @@ pub(super) enum Parameter {
 
 /// A tensor of a response: rows of one shape.
 #[derive(Debug)]
-pub(super) struct OutputTensor {
-    pub(super) name: String,
-    pub(super) datatype: DataType,
+pub(in crate::query) struct OutputTensor {
+    pub(in crate::query) name: String,
+    pub(in crate::query) datatype: DataType,
     /// Rows first.
-    pub(super) shape: Shape,
+    pub(in crate::query) shape: Shape,
     /// One a row.
-    pub(super) cells: Vec<Cell>,
-    pub(super) form: Form,
+    pub(in crate::query) cells: Vec<Cell>,
+    pub(in crate::query) form: Form,
 }
 
 /// How a tensor goes to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(in crate::query) enum Form {
     Json,
     Binary,
     Region(RegionSlice),
@@ -53,7 +53,7 @@ pub(super) enum Form {
 
 impl OutputTensor {
     /// Bytes of it in binary form.
-    pub(super) fn binary_bytes(&self) -> usize {
+    pub(in crate::query) fn binary_bytes(&self) -> usize {
         let strings = |cell: &Cell| 4 * cell.ends().len();
         self.cells
             .iter()
@@ -62,7 +62,7 @@ impl OutputTensor {
     }
 
     /// Appends it in binary form.
-    pub(super) fn write_binary(&self, out: &mut Vec<u8>) {
+    pub(in crate::query) fn write_binary(&self, out: &mut Vec<u8>) {
         for cell in &self.cells {
             if self.datatype.width().is_some() {
                 out.extend_from_slice(cell.data().as_bytes());
@@ -81,7 +81,7 @@ impl OutputTensor {
 ///
 /// # Errors
 /// If it cannot be right, or there is no prediction and no default.
-pub(super) async fn infer(
+pub(in crate::query) async fn infer(
     frontend: &Frontend,
     target: &Target,
     request: InferRequest,
@@ -131,7 +131,7 @@ fn check_features(target: &Target, inputs: &[skysail_core::Input]) -> Result<(),
 }
 
 /// The error for a query without prediction or default.
-pub(super) fn not_predicted(failure: &skysail_engine::Failure) -> V2Error {
+pub(in crate::query) fn not_predicted(failure: &skysail_engine::Failure) -> V2Error {
     let explanation = failure.cause.explanation();
     let message = match &failure.detail {
         None => explanation.to_owned(),
@@ -141,6 +141,6 @@ pub(super) fn not_predicted(failure: &skysail_engine::Failure) -> V2Error {
 }
 
 /// Whether an answer came from the cache.
-pub(super) fn is_cached(answer: &Answer) -> bool {
+pub(in crate::query) fn is_cached(answer: &Answer) -> bool {
     matches!(answer, Answer::Prediction(prediction) if prediction.cached)
 }

@@ -30,21 +30,21 @@ const REGIONS_MAX: usize = 1024;
 
 /// What a client says when it registers.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Registration {
+pub(in crate::query) struct Registration {
     /// The name of the object, with its slash.
-    pub(super) key: String,
+    pub(in crate::query) key: String,
     #[serde(default)]
-    pub(super) offset: usize,
-    pub(super) byte_size: usize,
+    pub(in crate::query) offset: usize,
+    pub(in crate::query) byte_size: usize,
 }
 
 /// A region, as its status tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct RegionStatus {
-    pub(super) name: String,
-    pub(super) key: String,
-    pub(super) offset: usize,
-    pub(super) byte_size: usize,
+pub(in crate::query) struct RegionStatus {
+    pub(in crate::query) name: String,
+    pub(in crate::query) key: String,
+    pub(in crate::query) offset: usize,
+    pub(in crate::query) byte_size: usize,
 }
 
 /// A region of an object.
@@ -58,18 +58,18 @@ struct Region {
 
 /// A region that is in use until this is dropped.
 #[derive(Debug)]
-pub(super) struct Held(OwnedRwLockReadGuard<Region>);
+pub(in crate::query) struct Held(OwnedRwLockReadGuard<Region>);
 
 /// The regions of all clients. Cheap to clone; the same ones behind every clone.
 #[derive(Clone, Debug)]
-pub(super) struct Regions {
+pub(in crate::query) struct Regions {
     allowed: Arc<[String]>,
     by_name: Arc<Mutex<BTreeMap<String, Arc<RwLock<Region>>>>>,
 }
 
 impl Regions {
     /// Regions of objects with these names, or beginning with those that end in `*`.
-    pub(super) fn new(allowed: &[String]) -> Regions {
+    pub(in crate::query) fn new(allowed: &[String]) -> Regions {
         Regions {
             allowed: allowed.into(),
             by_name: Arc::default(),
@@ -77,7 +77,7 @@ impl Regions {
     }
 
     /// Whether any object may be used.
-    pub(super) fn is_on(&self) -> bool {
+    pub(in crate::query) fn is_on(&self) -> bool {
         !self.allowed.is_empty()
     }
 
@@ -85,7 +85,7 @@ impl Regions {
     ///
     /// # Errors
     /// If its object may not be used, is not there, is too short, or the name is taken.
-    pub(super) fn register(&self, name: &str, wanted: Registration) -> Result<(), V2Error> {
+    pub(in crate::query) fn register(&self, name: &str, wanted: Registration) -> Result<(), V2Error> {
         let file = self.open(&wanted.key)?;
         let end = wanted.offset.checked_add(wanted.byte_size);
         let there = file.metadata().map_or(0, |metadata| metadata.len());
@@ -119,7 +119,7 @@ impl Regions {
     }
 
     /// Forgets a region, or all; returns when no request uses it any more.
-    pub(super) async fn unregister(&self, name: Option<&str>) {
+    pub(in crate::query) async fn unregister(&self, name: Option<&str>) {
         let gone: Vec<_> = match name {
             Some(name) => self.lock().remove(name).into_iter().collect(),
             None => std::mem::take(&mut *self.lock()).into_values().collect(),
@@ -133,7 +133,7 @@ impl Regions {
     ///
     /// # Errors
     /// If that one is not registered.
-    pub(super) async fn status(&self, name: Option<&str>) -> Result<Vec<RegionStatus>, V2Error> {
+    pub(in crate::query) async fn status(&self, name: Option<&str>) -> Result<Vec<RegionStatus>, V2Error> {
         let regions: Vec<_> = self
             .lock()
             .iter()
@@ -160,7 +160,7 @@ impl Regions {
     ///
     /// # Errors
     /// If it is not registered, or too short.
-    pub(super) async fn hold(&self, slice: &RegionSlice) -> Result<Held, V2Error> {
+    pub(in crate::query) async fn hold(&self, slice: &RegionSlice) -> Result<Held, V2Error> {
         if !self.is_on() {
             return Err(off());
         }
@@ -219,7 +219,7 @@ impl Held {
     ///
     /// # Errors
     /// If the object is shorter than it was.
-    pub(super) fn read(&self, slice: &RegionSlice) -> Result<PayloadBuf, V2Error> {
+    pub(in crate::query) fn read(&self, slice: &RegionSlice) -> Result<PayloadBuf, V2Error> {
         let mut data = PayloadBuf::zeroed(slice.bytes);
         let at = (self.0.offset + slice.offset) as u64;
         let read = self.0.file.read_exact_at(data.as_bytes_mut(), at);
@@ -231,7 +231,7 @@ impl Held {
     ///
     /// # Errors
     /// If it does not fit.
-    pub(super) fn write(&self, slice: &RegionSlice, bytes: &[u8]) -> Result<(), V2Error> {
+    pub(in crate::query) fn write(&self, slice: &RegionSlice, bytes: &[u8]) -> Result<(), V2Error> {
         if bytes.len() > slice.bytes {
             return Err(V2Error::invalid(format!(
                 "the output has {} bytes, its place in region '{}' {}",

@@ -33,69 +33,69 @@ const SHARED_MEMORY: &str = "system_shared_memory";
 
 /// The server.
 #[derive(Debug, Serialize)]
-pub(super) struct ServerMetadata {
-    pub(super) name: &'static str,
-    pub(super) version: String,
-    pub(super) extensions: Vec<&'static str>,
+pub(in crate::query) struct ServerMetadata {
+    pub(in crate::query) name: &'static str,
+    pub(in crate::query) version: String,
+    pub(in crate::query) extensions: Vec<&'static str>,
 }
 
 /// A model or application.
 #[derive(Debug, Serialize)]
-pub(super) struct ModelMetadata {
-    pub(super) name: String,
-    pub(super) versions: Vec<String>,
-    pub(super) platform: &'static str,
-    pub(super) inputs: Vec<TensorMetadata>,
-    pub(super) outputs: Vec<TensorMetadata>,
+pub(in crate::query) struct ModelMetadata {
+    pub(in crate::query) name: String,
+    pub(in crate::query) versions: Vec<String>,
+    pub(in crate::query) platform: &'static str,
+    pub(in crate::query) inputs: Vec<TensorMetadata>,
+    pub(in crate::query) outputs: Vec<TensorMetadata>,
 }
 
 /// A tensor, rows first.
 #[derive(Debug, Serialize)]
-pub(super) struct TensorMetadata {
-    pub(super) name: String,
-    pub(super) datatype: &'static str,
-    pub(super) shape: Vec<i64>,
+pub(in crate::query) struct TensorMetadata {
+    pub(in crate::query) name: String,
+    pub(in crate::query) datatype: &'static str,
+    pub(in crate::query) shape: Vec<i64>,
 }
 
 /// The part of Triton's model configuration that has a meaning here.
 #[derive(Debug, Serialize)]
-pub(super) struct ModelConfig {
-    pub(super) name: String,
-    pub(super) platform: &'static str,
-    pub(super) backend: &'static str,
-    pub(super) max_batch_size: u32,
-    pub(super) input: Vec<TensorConfig>,
-    pub(super) output: Vec<TensorConfig>,
-    pub(super) dynamic_batching: Empty,
-    pub(super) response_cache: ResponseCache,
+pub(in crate::query) struct ModelConfig {
+    pub(in crate::query) name: String,
+    pub(in crate::query) platform: &'static str,
+    pub(in crate::query) backend: &'static str,
+    pub(in crate::query) max_batch_size: u32,
+    pub(in crate::query) input: Vec<TensorConfig>,
+    pub(in crate::query) output: Vec<TensorConfig>,
+    pub(in crate::query) dynamic_batching: Empty,
+    pub(in crate::query) response_cache: ResponseCache,
 }
 
 /// A tensor, without its rows.
 #[derive(Debug, Serialize)]
-pub(super) struct TensorConfig {
-    pub(super) name: String,
-    pub(super) data_type: String,
-    pub(super) dims: Vec<i64>,
+pub(in crate::query) struct TensorConfig {
+    pub(in crate::query) name: String,
+    pub(in crate::query) data_type: String,
+    pub(in crate::query) dims: Vec<i64>,
     /// The shape that a model sees whose rows are scalars, which a configuration cannot say.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reshape: Option<Reshape>,
+    pub(in crate::query) reshape: Option<Reshape>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Reshape {
-    pub(super) shape: [i64; 0],
+pub(in crate::query) struct Reshape {
+    pub(in crate::query) shape: [i64; 0],
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Empty {}
+pub(in crate::query) struct Empty {}
 
 #[derive(Debug, Serialize)]
-pub(super) struct ResponseCache {
-    pub(super) enable: bool,
+pub(in crate::query) struct ResponseCache {
+    pub(in crate::query) enable: bool,
 }
 
 /// The server's metadata.
-pub(super) fn server(frontend: &Frontend, has_shared_memory: bool) -> ServerMetadata {
+pub(in crate::query) fn server(frontend: &Frontend, has_shared_memory: bool) -> ServerMetadata {
     let shared = has_shared_memory.then_some(SHARED_MEMORY);
     ServerMetadata {
         name: SERVER,
@@ -108,7 +108,7 @@ pub(super) fn server(frontend: &Frontend, has_shared_memory: bool) -> ServerMeta
 ///
 /// # Errors
 /// If no container has told its tensors.
-pub(super) fn model(target: &Target) -> Result<ModelMetadata, V2Error> {
+pub(in crate::query) fn model(target: &Target) -> Result<ModelMetadata, V2Error> {
     let schema = target
         .resolved
         .schema()
@@ -128,7 +128,7 @@ pub(super) fn model(target: &Target) -> Result<ModelMetadata, V2Error> {
 }
 
 /// Names of a model's versions.
-pub(super) fn versions(route: &Route) -> Vec<String> {
+pub(in crate::query) fn versions(route: &Route) -> Vec<String> {
     route
         .versions()
         .map(|version| version.version.to_string())
@@ -139,7 +139,7 @@ pub(super) fn versions(route: &Route) -> Vec<String> {
 ///
 /// # Errors
 /// If no container has told its tensors.
-pub(super) fn config(frontend: &Frontend, target: &Target) -> Result<ModelConfig, V2Error> {
+pub(in crate::query) fn config(frontend: &Frontend, target: &Target) -> Result<ModelConfig, V2Error> {
     let schema = target
         .resolved
         .schema()

@@ -11,15 +11,15 @@ const RESERVED_PREFIX: &str = "triton_";
 
 /// What the parameters of a whole request say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct RequestParameters {
-    pub(super) options: RequestOptions,
+pub(in crate::query) struct RequestParameters {
+    pub(in crate::query) options: RequestOptions,
     /// Whether outputs are binary that say nothing themselves.
-    pub(super) binary_outputs: bool,
+    pub(in crate::query) binary_outputs: bool,
 }
 
 impl RequestParameters {
     /// Takes a parameter; one that nobody knows here changes nothing.
-    pub(super) fn set(&mut self, name: &str, value: Value) -> Result<(), V2Error> {
+    pub(in crate::query) fn set(&mut self, name: &str, value: Value) -> Result<(), V2Error> {
         if let Some(key) = Key::of_v2(name) {
             let set = self.options.set(key, value);
             return set.map_err(|what| V2Error::invalid(format!("parameter '{name}' {what}")));
@@ -42,20 +42,20 @@ impl RequestParameters {
 
 /// What the parameters of a tensor say: where its data is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct TensorParameters {
+pub(in crate::query) struct TensorParameters {
     /// Bytes of it behind the JSON.
-    pub(super) binary_bytes: Option<usize>,
+    pub(in crate::query) binary_bytes: Option<usize>,
     /// For an output: whether it shall be there.
-    pub(super) binary: Option<bool>,
+    pub(in crate::query) binary: Option<bool>,
     /// A region of shared memory that holds it, or shall.
-    pub(super) region: Option<String>,
-    pub(super) region_bytes: Option<usize>,
-    pub(super) region_offset: usize,
+    pub(in crate::query) region: Option<String>,
+    pub(in crate::query) region_bytes: Option<usize>,
+    pub(in crate::query) region_offset: usize,
 }
 
 impl TensorParameters {
     /// Takes a parameter.
-    pub(super) fn set(&mut self, name: &str, value: Value) -> Result<(), V2Error> {
+    pub(in crate::query) fn set(&mut self, name: &str, value: Value) -> Result<(), V2Error> {
         let count = |value| match value {
             Value::Unsigned(count) => usize::try_from(count).ok(),
             _ => None,
@@ -86,7 +86,7 @@ impl TensorParameters {
 
 impl TensorParameters {
     /// The part of a region that they name.
-    pub(super) fn region_slice(&self) -> Result<Option<RegionSlice>, V2Error> {
+    pub(in crate::query) fn region_slice(&self) -> Result<Option<RegionSlice>, V2Error> {
         let Some(region) = &self.region else {
             return Ok(None);
         };
@@ -106,7 +106,7 @@ fn wrong(name: &str, expected: &str) -> V2Error {
 }
 
 /// Reads the object at the cursor, a parameter at a time.
-pub(super) fn read(
+pub(in crate::query) fn read(
     cursor: &mut Cursor<'_>,
     depth: usize,
     mut take: impl FnMut(&str, Value) -> Result<(), V2Error>,

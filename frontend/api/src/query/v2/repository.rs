@@ -25,15 +25,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A version, in the index.
 #[derive(Debug, Serialize)]
-pub(super) struct ModelIndex {
-    pub(super) name: String,
-    pub(super) version: String,
-    pub(super) state: &'static str,
-    pub(super) reason: &'static str,
+pub(in crate::query) struct ModelIndex {
+    pub(in crate::query) name: String,
+    pub(in crate::query) version: String,
+    pub(in crate::query) state: &'static str,
+    pub(in crate::query) reason: &'static str,
 }
 
 /// The index of a repository: models with their versions, then applications.
-pub(super) fn index(frontend: &Frontend, only_ready: bool) -> Vec<ModelIndex> {
+pub(in crate::query) fn index(frontend: &Frontend, only_ready: bool) -> Vec<ModelIndex> {
     let mut routes = frontend.engine.routes();
     routes.sort_by(|a, b| (!a.is_direct, &a.app.name).cmp(&(!b.is_direct, &b.app.name)));
     let entries = routes.iter().flat_map(|route| match route.is_direct {
@@ -83,16 +83,16 @@ fn entry(route: &Route, version: String, is_serving: bool) -> ModelIndex {
 
 /// What a client may ask the index for.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct IndexRequest {
+pub(in crate::query) struct IndexRequest {
     #[serde(default)]
-    pub(super) ready: bool,
+    pub(in crate::query) ready: bool,
 }
 
 /// Reads the body of a request for the index, which may be empty.
 ///
 /// # Errors
 /// If it is something else.
-pub(super) fn index_request(body: &[u8]) -> Result<IndexRequest, V2Error> {
+pub(in crate::query) fn index_request(body: &[u8]) -> Result<IndexRequest, V2Error> {
     if body.trim_ascii().is_empty() {
         return Ok(IndexRequest::default());
     }
@@ -111,7 +111,7 @@ struct LoadRequest {
 ///
 /// # Errors
 /// If it is no such request, or brings any.
-pub(super) fn check_load(body: &[u8]) -> Result<(), V2Error> {
+pub(in crate::query) fn check_load(body: &[u8]) -> Result<(), V2Error> {
     if body.trim_ascii().is_empty() {
         return Ok(());
     }
@@ -122,7 +122,7 @@ pub(super) fn check_load(body: &[u8]) -> Result<(), V2Error> {
 }
 
 /// The refusal of a parameter that brings a configuration or a file.
-pub(super) fn check_parameters(brought: Option<&String>) -> Result<(), V2Error> {
+pub(in crate::query) fn check_parameters(brought: Option<&String>) -> Result<(), V2Error> {
     brought.map_or(Ok(()), |name| {
         Err(V2Error::unsupported(format!(
             "parameter '{}' is not supported: models are registered and deployed by the management \
@@ -136,7 +136,7 @@ pub(super) fn check_parameters(brought: Option<&String>) -> Result<(), V2Error> 
 ///
 /// # Errors
 /// If there is nothing to start, or it does not serve in time.
-pub(super) async fn load(frontend: &Arc<Frontend>, name: &str) -> Result<(), V2Error> {
+pub(in crate::query) async fn load(frontend: &Arc<Frontend>, name: &str) -> Result<(), V2Error> {
     let target = find(frontend, name)?;
     if target.resolved.is_serving() {
         return Ok(());
@@ -165,7 +165,7 @@ pub(super) async fn load(frontend: &Arc<Frontend>, name: &str) -> Result<(), V2E
 ///
 /// # Errors
 /// If they are not this front end's to stop.
-pub(super) async fn unload(frontend: &Arc<Frontend>, name: &str) -> Result<(), V2Error> {
+pub(in crate::query) async fn unload(frontend: &Arc<Frontend>, name: &str) -> Result<(), V2Error> {
     let target = find(frontend, name)?;
     let deployment = deployment(frontend, &target).await?;
     scale(frontend, deployment, 0).await

@@ -13,37 +13,37 @@ use super::error::V2Error;
 use super::parameters::RequestParameters;
 
 /// Tensors of a request, on either side.
-pub(super) const TENSORS_MAX: usize = 32;
+pub(in crate::query) const TENSORS_MAX: usize = 32;
 /// Dimensions of a tensor, the rows included.
-pub(super) const RANK_MAX: usize = 9;
+pub(in crate::query) const RANK_MAX: usize = 9;
 /// Longest `id`.
-pub(super) const ID_BYTES_MAX: usize = 1024;
+pub(in crate::query) const ID_BYTES_MAX: usize = 1024;
 
 /// A request.
 #[derive(Debug, Default)]
-pub(super) struct InferRequest {
+pub(in crate::query) struct InferRequest {
     /// Sent back as it is; an empty one is none.
-    pub(super) id: Option<String>,
-    pub(super) parameters: RequestParameters,
-    pub(super) inputs: Vec<InputTensor>,
+    pub(in crate::query) id: Option<String>,
+    pub(in crate::query) parameters: RequestParameters,
+    pub(in crate::query) inputs: Vec<InputTensor>,
     /// The wanted outputs; all if none is named.
-    pub(super) outputs: Vec<WantedOutput>,
+    pub(in crate::query) outputs: Vec<WantedOutput>,
 }
 
 /// One named input.
 #[derive(Debug)]
-pub(super) struct InputTensor {
-    pub(super) name: String,
-    pub(super) datatype: DataType,
+pub(in crate::query) struct InputTensor {
+    pub(in crate::query) name: String,
+    pub(in crate::query) datatype: DataType,
     /// Rows first.
-    pub(super) shape: Shape,
-    pub(super) data: Data,
+    pub(in crate::query) shape: Shape,
+    pub(in crate::query) data: Data,
 }
 
 /// The elements of a tensor: little-endian and row-major, or byte strings with their length, a
 /// `u32`, before each.
 #[derive(Debug)]
-pub(super) enum Data {
+pub(in crate::query) enum Data {
     /// Written here, maybe where a single row stays.
     Written(PayloadBuf),
     /// Part of a body.
@@ -56,20 +56,20 @@ pub(super) enum Data {
 
 /// A part of a registered region of shared memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RegionSlice {
-    pub(super) region: String,
-    pub(super) offset: usize,
-    pub(super) bytes: usize,
+pub(in crate::query) struct RegionSlice {
+    pub(in crate::query) region: String,
+    pub(in crate::query) offset: usize,
+    pub(in crate::query) bytes: usize,
 }
 
 /// An output that the client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct WantedOutput {
-    pub(super) name: String,
+pub(in crate::query) struct WantedOutput {
+    pub(in crate::query) name: String,
     /// Whether it is wanted behind the JSON.
-    pub(super) binary: bool,
+    pub(in crate::query) binary: bool,
     /// Where it is wanted, if in shared memory.
-    pub(super) region: Option<RegionSlice>,
+    pub(in crate::query) region: Option<RegionSlice>,
 }
 
 impl InferRequest {
@@ -77,7 +77,7 @@ impl InferRequest {
     ///
     /// # Errors
     /// If they are too few or too many.
-    pub(super) fn attach(&mut self, mut behind: Bytes) -> Result<(), V2Error> {
+    pub(in crate::query) fn attach(&mut self, mut behind: Bytes) -> Result<(), V2Error> {
         for input in &mut self.inputs {
             let Data::Behind(bytes) = input.data else {
                 continue;
@@ -101,7 +101,7 @@ impl InferRequest {
     }
 
     /// Checks that no name stands twice.
-    pub(super) fn check_names(&self) -> Result<(), V2Error> {
+    pub(in crate::query) fn check_names(&self) -> Result<(), V2Error> {
         let inputs = self.inputs.iter().map(|input| input.name.as_str());
         let outputs = self.outputs.iter().map(|output| output.name.as_str());
         for (side, name) in [("input", repeated(inputs)), ("output", repeated(outputs))] {

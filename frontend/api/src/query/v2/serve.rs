@@ -43,11 +43,6 @@ pub(in crate::query) fn is_path(path: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The answer to a request that this port refuses by its head.
-pub(in crate::query) fn forbidden(why: &str) -> Reply {
-    refuse(&V2Error::new(Kind::Forbidden, why), None)
-}
-
 /// The handler of the V2 routes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct V2 {
@@ -65,6 +60,32 @@ impl V2 {
             json: JsonLimits::default(),
             frontend,
         }
+    }
+
+    /// The front end that it answers for.
+    pub(in crate::query) fn frontend(&self) -> &Arc<Frontend> {
+        &self.frontend
+    }
+
+    /// The shared memory of clients.
+    pub(in crate::query) fn regions(&self) -> &Regions {
+        &self.regions
+    }
+
+    /// Answers a request whose last byte came at `arrival`, with tensors from and to shared memory.
+    ///
+    /// # Errors
+    /// If it cannot be right, or there is no prediction and no default.
+    pub(in crate::query) async fn answer(
+        &self,
+        target: &Target,
+        mut request: InferRequest,
+        arrival: Instant,
+    ) -> Result<InferResponse, V2Error> {
+        let held = self.take_regions(&mut request).await?;
+        let response = infer(&self.frontend, target, request, arrival).await?;
+        write_regions(&response, &held)?;
+        Ok(response)
     }
 
     /// Answers one request.
@@ -93,7 +114,7 @@ impl V2 {
         let frontend = &self.frontend;
         Ok(match path {
             Path::Live => shown(&json!({ "live": true })),
-            Path::Ready => shown(&json!({ "ready": true })),
+            Path::Ready => self.ready()?,
             Path::Server => shown(&metadata::server(frontend, self.regions.is_on())),
             Path::ModelReady(named) => ready(&Target::find(frontend, &named)?)?,
             Path::ModelMetadata(named) => {
@@ -116,6 +137,14 @@ impl V2 {
             Path::Memory(MemoryKind::Cuda, MemoryVerb::Status(_)) => shown(&json!([])),
             _ => return Err(V2Error::not_found("Not Found")),
         })
+    }
+
+    fn ready(&self) -> Result<Reply, V2Error> {
+        if self.frontend.is_ready() {
+            return Ok(shown(&json!({ "ready": true })));
+        }
+        let message = "the front end is about to stop";
+        Err(V2Error::new(Kind::Unavailable, message))
     }
 
     async fn post<B>(&self, headers: &HeaderMap, path: Path<'_>, body: B) -> Result<Reply, V2Error>
@@ -202,11 +231,9 @@ impl V2 {
         };
         let body = read(headers, body, limit).await?;
         let arrival = Instant::now();
-        let mut request = self.parse(headers, &target, body)?;
+        let request = self.parse(headers, &target, body)?;
         id.clone_from(&request.id);
-        let held = self.take_regions(&mut request).await?;
-        let response = infer(&self.frontend, &target, request, arrival).await?;
-        write_regions(&response, &held)?;
+        let response = self.answer(&target, request, arrival).await?;
         written(headers, &response)
     }
 
@@ -361,7 +388,7 @@ fn wrong_method(methods: &'static [&'static str]) -> Reply {
 }
 
 /// An error as every V2 client reads it.
-fn refuse(error: &V2Error, id: Option<&str>) -> Reply {
+pub(in crate::query) fn refuse(error: &V2Error, id: Option<&str>) -> Reply {
     let (code, status, _) = error.kind.row();
     let mut body = json!({ "error": error.message, "code": code });
     if let Some(id) = id {

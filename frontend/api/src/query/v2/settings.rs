@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::error::V2Error;
 
 /// The trace settings.
-pub(super) fn trace() -> Value {
+pub(in crate::query) fn trace() -> Value {
     json!({
         "trace_level": ["OFF"], "trace_rate": "1000", "trace_count": "-1",
         "log_frequency": "0", "trace_file": "", "trace_mode": "triton",
@@ -16,7 +16,7 @@ pub(super) fn trace() -> Value {
 }
 
 /// The logging settings.
-pub(super) fn logging() -> Value {
+pub(in crate::query) fn logging() -> Value {
     json!({
         "log_file": "", "log_info": true, "log_warning": true, "log_error": true,
         "log_verbose_level": 0, "log_format": "default",
@@ -27,7 +27,7 @@ pub(super) fn logging() -> Value {
 ///
 /// # Errors
 /// If it is no object, or would change one.
-pub(super) fn update(body: &[u8], settings: Value) -> Result<Value, V2Error> {
+pub(in crate::query) fn update(body: &[u8], settings: Value) -> Result<Value, V2Error> {
     if body.trim_ascii().is_empty() {
         return Ok(settings);
     }

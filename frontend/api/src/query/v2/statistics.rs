@@ -19,42 +19,42 @@ use super::target::Target;
 use crate::frontend::Frontend;
 
 #[derive(Debug, Serialize)]
-pub(super) struct AllStatistics {
-    pub(super) model_stats: Vec<ModelStatistics>,
+pub(in crate::query) struct AllStatistics {
+    pub(in crate::query) model_stats: Vec<ModelStatistics>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct ModelStatistics {
-    pub(super) name: String,
-    pub(super) version: String,
+pub(in crate::query) struct ModelStatistics {
+    pub(in crate::query) name: String,
+    pub(in crate::query) version: String,
     /// Milliseconds since 1970; 0 if there was none.
-    pub(super) last_inference: u64,
+    pub(in crate::query) last_inference: u64,
     /// Rows computed.
-    pub(super) inference_count: u64,
+    pub(in crate::query) inference_count: u64,
     /// Batches sent.
-    pub(super) execution_count: u64,
-    pub(super) inference_stats: InferenceStatistics,
+    pub(in crate::query) execution_count: u64,
+    pub(in crate::query) inference_stats: InferenceStatistics,
     /// Not told apart by size.
-    pub(super) batch_stats: [(); 0],
+    pub(in crate::query) batch_stats: [(); 0],
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct InferenceStatistics {
-    pub(super) success: Statistic,
-    pub(super) fail: Statistic,
-    pub(super) queue: Statistic,
-    pub(super) compute_input: Statistic,
-    pub(super) compute_infer: Statistic,
-    pub(super) compute_output: Statistic,
-    pub(super) cache_hit: Statistic,
-    pub(super) cache_miss: Statistic,
+pub(in crate::query) struct InferenceStatistics {
+    pub(in crate::query) success: Statistic,
+    pub(in crate::query) fail: Statistic,
+    pub(in crate::query) queue: Statistic,
+    pub(in crate::query) compute_input: Statistic,
+    pub(in crate::query) compute_infer: Statistic,
+    pub(in crate::query) compute_output: Statistic,
+    pub(in crate::query) cache_hit: Statistic,
+    pub(in crate::query) cache_miss: Statistic,
 }
 
 /// How many, and how long together.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Statistic {
-    pub(super) count: u64,
-    pub(super) ns: u64,
+pub(in crate::query) struct Statistic {
+    pub(in crate::query) count: u64,
+    pub(in crate::query) ns: u64,
 }
 
 impl Statistic {
@@ -77,7 +77,7 @@ fn nanos(time: Duration) -> u64 {
 }
 
 /// The statistics of all versions.
-pub(super) fn all(frontend: &Frontend) -> AllStatistics {
+pub(in crate::query) fn all(frontend: &Frontend) -> AllStatistics {
     let standings = frontend.engine.standings();
     AllStatistics {
         model_stats: standings
@@ -92,7 +92,7 @@ pub(super) fn all(frontend: &Frontend) -> AllStatistics {
 ///
 /// # Errors
 /// If there is no such model or version.
-pub(super) fn of_model(frontend: &Frontend, named: &Named<'_>) -> Result<AllStatistics, V2Error> {
+pub(in crate::query) fn of_model(frontend: &Frontend, named: &Named<'_>) -> Result<AllStatistics, V2Error> {
     let target = Target::find(frontend, named)?;
     let wanted = named
         .version

@@ -10,14 +10,14 @@ use crate::frontend::Frontend;
 
 /// Whom a request names.
 #[derive(Debug)]
-pub(super) struct Target {
-    pub(super) route: Arc<Route>,
+pub(in crate::query) struct Target {
+    pub(in crate::query) route: Arc<Route>,
     /// The version that it goes to.
-    pub(super) resolved: Resolved,
+    pub(in crate::query) resolved: Resolved,
 }
 
 /// The application, or else the model, of a name.
-pub(super) fn route(frontend: &Frontend, name: &str) -> Result<Arc<Route>, V2Error> {
+pub(in crate::query) fn route(frontend: &Frontend, name: &str) -> Result<Arc<Route>, V2Error> {
     let engine = &frontend.engine;
     let found = engine.route(name).or_else(|| engine.model_route(name));
     found.ok_or_else(|| {
@@ -31,7 +31,7 @@ impl Target {
     ///
     /// # Errors
     /// If nothing has it, or there is no such version.
-    pub(super) fn find(frontend: &Frontend, named: &Named<'_>) -> Result<Target, V2Error> {
+    pub(in crate::query) fn find(frontend: &Frontend, named: &Named<'_>) -> Result<Target, V2Error> {
         let route = route(frontend, &named.model)?;
         let version = named
             .version
@@ -42,18 +42,18 @@ impl Target {
     }
 
     /// Its name.
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::query) fn name(&self) -> &str {
         self.route.app.name.as_str()
     }
 
     /// The version that it goes to; empty if there is none.
-    pub(super) fn version(&self) -> &str {
+    pub(in crate::query) fn version(&self) -> &str {
         let version = self.resolved.version();
         version.map_or("", |version| version.version.as_str())
     }
 
     /// The error where its tensors are asked for, and no container has told them.
-    pub(super) fn unknown_tensors(&self) -> V2Error {
+    pub(in crate::query) fn unknown_tensors(&self) -> V2Error {
         let message = format!(
             "no container of '{}' has connected yet, so that its tensors are not known",
             self.name()
