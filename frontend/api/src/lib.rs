@@ -6,6 +6,7 @@
 //! | [`json`] | Clipper's predict body, parsed without a DOM; JSON output |
 //! | [`query`] | the query port |
 //! | [`management`] | the management port |
+//! | [`readiness`] | whether new clients are wanted |
 //! | [`guard`] | what keeps web pages away from a loopback socket |
 //!
 //! Errors of the crates below become statuses here and nowhere else.
@@ -20,6 +21,8 @@ pub mod json;
 pub mod management;
 pub mod query;
 mod query_ids;
+pub mod readiness;
 
 pub use frontend::{About, Frontend};
 pub use query_ids::QueryIds;
+pub use readiness::Readiness;
