@@ -123,7 +123,7 @@ async fn heed(mut stage: watch::Receiver<Stage>, activity: &Activity) {
     activity.ask_to_leave();
     drop(stage.wait_for(|stage| *stage >= Stage::Stopped).await);
     activity.stop();
-    pending().await
+    pending::<()>().await;
 }
 
 /// What keeps a connection to its times.

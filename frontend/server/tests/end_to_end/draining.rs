@@ -161,15 +161,13 @@ impl Balancer {
         let ended = Arc::new(AtomicBool::new(false));
         let end = ended.clone();
         let thread = std::thread::spawn(move || {
-            let mut turn = 0;
-            for client in listener.incoming() {
+            for (turn, client) in listener.incoming().enumerate() {
                 if end.load(SeqCst) {
                     return;
                 }
                 // A balancer that asks at each connection knows as much as one that asks often.
                 let order = (0..backends.len()).map(|i| &backends[(turn + i) % backends.len()]);
                 let ready = order.into_iter().find(|backend| backend.is_ready());
-                turn += 1;
                 if let Some(backend) = ready {
                     pass(client.unwrap(), backend.query);
                 }

@@ -154,6 +154,27 @@ fn answers_of_any_size_come_through() {
 }
 
 #[test]
+fn closes_clients_that_take_no_byte_of_what_is_encrypted() {
+    let secure = start(HttpLimits {
+        write_stall: SHORT,
+        ..patient()
+    });
+    block_on(async {
+        let stream = connect(secure.server.address, &secure.trusted, &[]).await;
+        let io = TokioIo::new(stream.expect("TLS"));
+        let made = hyper::client::conn::http1::handshake(io).await;
+        let (mut client, connection) = made.expect("HTTP/1.1");
+        tokio::spawn(connection);
+        let request = Request::get("/big").header("host", "localhost");
+        let request = request.body(Full::new(Bytes::new())).expect("a request");
+        let _unread = client.send_request(request).await.expect("an answer");
+        while secure.server.door.open_connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[test]
 fn a_client_that_speaks_no_tls_is_closed() {
     let secure = start(patient());
     let mut stream = secure.server.connect();
