@@ -64,7 +64,10 @@ pub(super) async fn drive<S, B>(
         heed,
     };
     let socket = Socket::new(stream, Arc::clone(&activity));
-    let opened = keeper.open(Transport::open(socket, door.tls())).await;
+    let opened = {
+        let opening = pin!(Transport::open(socket, door.tls()));
+        keeper.open(opening).await
+    };
     let Some((transport, protocol)) = opened else {
         return;
     };
@@ -136,8 +139,10 @@ struct Keeper<'a, H> {
 
 impl<H: Future<Output = ()>> Keeper<'_, H> {
     /// Opens a connection. Whoever has said nothing when the port stops is let go.
-    async fn open<T>(&mut self, opening: impl Future<Output = Option<T>>) -> Option<T> {
-        let mut opening = pin!(opening);
+    async fn open<T>(
+        &mut self,
+        mut opening: Pin<&mut impl Future<Output = Option<T>>>,
+    ) -> Option<T> {
         poll_fn(|cx| {
             if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
                 return Poll::Ready(opened);

@@ -146,7 +146,8 @@ impl Transport {
         let (layer, agreed) = match tls {
             None => (Layer::Plain(socket), None),
             Some(tls) => {
-                let stream = tls.accept(socket).await?;
+                // Boxed, so that connections without TLS do not pay for its size.
+                let stream = Box::pin(tls.accept(socket)).await?;
                 activity.enter(Phase::Silent);
                 let alpn = stream.get_ref().1.alpn_protocol();
                 let agreed = alpn.map(|name| match name == HTTP_2 {
