@@ -161,7 +161,6 @@ impl<H: Future<Output = ()>> Keeper<'_, H> {
 
     /// Polls a connection to its end, or until its client's time is up.
     async fn keep<C: Future>(&mut self, mut connection: Pin<&mut C>, close: impl Fn(Pin<&mut C>)) {
-        let mut closing = false;
         poll_fn(|cx| {
             loop {
                 // First, so that the answers of this poll know.
@@ -169,14 +168,13 @@ impl<H: Future<Output = ()>> Keeper<'_, H> {
                 if connection.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
-                if closing || !self.activity.is_due() {
+                if self.activity.is_closing() || !self.activity.is_due() {
                     let alarm = self.alarm.as_mut();
                     match ready!(self.watch.poll(cx, self.activity, alarm)) {
                         Alarm::Expired => return Poll::Ready(()),
                         Alarm::Farewell => {}
                     }
                 }
-                closing = true;
                 self.watch.close(self.activity);
                 close(connection.as_mut());
             }
