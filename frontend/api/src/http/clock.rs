@@ -306,3 +306,85 @@ impl<'a> Watch<'a> {
         tired.into_iter().chain([self.old]).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What rings next, and after how long.
+    async fn next(watch: &mut Watch<'_>, activity: &Activity) -> (Alarm, Duration) {
+        let begin = Instant::now();
+        let mut timer = pin!(tokio::time::sleep_until(watch.armed()));
+        let alarm = poll_fn(|cx| watch.poll(cx, activity, timer.as_mut())).await;
+        (alarm, begin.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_phase_of_http1_has_its_time() {
+        let limits = HttpLimits::default();
+        let activity = Activity::default();
+        let mut watch = Watch::new(&limits, Instant::now());
+        let silent = next(&mut watch, &activity).await;
+        assert_eq!(silent, (Alarm::Expired, limits.first_byte_timeout));
+        activity.read(1);
+        let head = next(&mut watch, &activity).await;
+        assert_eq!(head, (Alarm::Expired, limits.head_timeout));
+        activity.begin_exchange();
+        activity.end_exchange();
+        let idle = next(&mut watch, &activity).await;
+        assert_eq!(idle, (Alarm::Expired, limits.idle_timeout));
+        activity.enter(Phase::Linger);
+        let linger = next(&mut watch, &activity).await;
+        assert_eq!(linger, (Alarm::Expired, limits.linger));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_connection_has_its_age_and_what_its_client_does_not_take() {
+        let limits = HttpLimits::default();
+        let activity = Activity::default();
+        let mut watch = Watch::new(&limits, Instant::now());
+        activity.begin_exchange();
+        activity.begin_exchange();
+        activity.end_exchange();
+        let old = next(&mut watch, &activity).await;
+        assert_eq!(old, (Alarm::Farewell, limits.age_max));
+        assert!(activity.wrote(Poll::<()>::Pending).is_pending());
+        watch.close(&activity);
+        let stalled = next(&mut watch, &activity).await;
+        assert_eq!(stalled, (Alarm::Expired, limits.write_stall));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_of_http2_is_told_first_and_then_has_a_last_word() {
+        let limits = HttpLimits::default();
+        let activity = Activity::default();
+        let mut watch = Watch::new(&limits, Instant::now());
+        activity.multiplex();
+        let idle = next(&mut watch, &activity).await;
+        assert_eq!(idle, (Alarm::Farewell, limits.idle_timeout));
+        watch.close(&activity);
+        let last = next(&mut watch, &activity).await;
+        assert_eq!(last, (Alarm::Expired, limits.linger));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_of_an_idle_connection_of_http2_are_bounded_and_those_of_bodies_are_not() {
+        let limits = HttpLimits::default();
+        let activity = Activity::default();
+        let mut watch = Watch::new(&limits, Instant::now());
+        let much = (IDLE_WINDOWS_MAX + 1) * limits.connection_window_bytes as usize;
+        activity.multiplex();
+        activity.begin_exchange();
+        activity.read(much);
+        let old = next(&mut watch, &activity).await;
+        assert_eq!(old, (Alarm::Farewell, limits.age_max));
+        activity.end_exchange();
+        activity.read(much);
+        let flooded = next(&mut watch, &activity).await;
+        assert_eq!(flooded, (Alarm::Expired, Duration::ZERO));
+    }
+}
