@@ -63,7 +63,7 @@ impl Frontend {
             any,
         ]);
         command
-            .args(["--rpc", any])
+            .args(["--rpc", any, "--drain-notice", "0"])
             .args(more)
             .arg("--data-dir")
             .arg(data_dir);

@@ -8,6 +8,7 @@ use skysail_control::Control;
 use skysail_engine::Engine;
 
 use crate::query_ids::QueryIds;
+use crate::readiness::Readiness;
 
 /// A running front end, as its handlers see it.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Frontend {
     pub control: Arc<Control>,
     /// Numbers of queries.
     pub query_ids: QueryIds,
+    /// Whether it wants new clients.
+    pub readiness: Readiness,
     /// Where it listens and what it is.
     pub about: About,
     /// Where the logs of deployed replicas are.

@@ -7,15 +7,20 @@
 //! |---|---|
 //! | [`mod@bind`] | listeners, one a runtime, on a port that nobody else has |
 //! | [`serve`](mod@serve) | accepts, caps, drains |
-//! | `connection` | one connection: hyper under our own clock |
+//! | `connection` | one connection: hyper under our own clock, HTTP/1.1 or HTTP/2 |
+//! | `clock` | for what a client is waited for, and until when |
+//! | `socket` | the socket below hyper: TLS, and which HTTP it carries |
+//! | `answer`, `stream` | answers followed to their end; HTTP/2 streams that nobody reads |
+//! | [`tls`] | certificates, read again when they change |
 //! | [`body`] | request bodies within a size and a time |
 //!
 //! # Invariants
 //! - No client can hold a connection by silence: each phase of a connection has a deadline.
 //! - No client can make the front end hold more than `buffer_bytes_max` a connection beside the
-//!   body that a service chose to read.
+//!   body that a service chose to read; on HTTP/2 `connection_window_bytes` of bodies that are
+//!   not read yet, and of an answer that the client leaves a frame a stream.
 //! - hyper itself answers malformed requests with an empty 400 and oversized heads with an empty
-//!   431, and closes; every other answer comes from a service or has a JSON body.
+//!   431, and closes (on HTTP/2 the stream); every other answer comes from a service or has a JSON body.
 
 use std::time::Duration;
 
@@ -24,23 +29,32 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 
+mod answer;
 pub mod bind;
 pub mod body;
+mod clock;
 mod connection;
 pub mod serve;
+mod socket;
+mod stream;
+pub mod tls;
 
 pub use bind::{BindError, bind};
 pub use body::{BodyError, read_body};
 pub use serve::{Door, serve};
+pub use tls::{CertificateFiles, Reload, Tls, TlsError};
 
 /// What a port grants its clients.
 #[derive(Clone, Debug)]
 pub struct HttpLimits {
-    /// From accepting a connection to its first byte.
+    /// From accepting a connection to its first byte, and with TLS from the handshake to the first
+    /// byte within.
     pub first_byte_timeout: Duration,
-    /// From the first byte of a request to the last of its head.
+    /// From the first byte of a request to the last of its head. On HTTP/2: of the connection's
+    /// preface. With TLS: of the handshake.
     pub head_timeout: Duration,
-    /// From the last byte of an answer to the first of the next request.
+    /// From the last byte of an answer to the first of the next request. On HTTP/2: while no
+    /// request is in progress, whatever else the client sends.
     pub idle_timeout: Duration,
     /// How long a client may take no byte of an answer.
     pub write_stall: Duration,
@@ -51,7 +65,8 @@ pub struct HttpLimits {
     pub linger: Duration,
     /// How long [`serve()`] waits for requests in flight after the signal to stop.
     pub drain_timeout: Duration,
-    /// Buffer of a connection for reading, and again for writing; at least 8192.
+    /// Buffer of a connection for reading, and again for writing, and on HTTP/2 of a stream for
+    /// writing; at least 8192.
     pub buffer_bytes_max: usize,
     /// Start line and headers together.
     pub head_bytes_max: usize,
@@ -59,6 +74,20 @@ pub struct HttpLimits {
     pub headers_max: usize,
     /// Path and query.
     pub uri_bytes_max: usize,
+    /// HTTP/2: requests at once on a connection.
+    pub streams_max: u32,
+    /// HTTP/2: bytes of a request's body that a client may send ahead of its being read.
+    pub stream_window_bytes: u32,
+    /// HTTP/2: the same of all requests of a connection.
+    pub connection_window_bytes: u32,
+    /// HTTP/2: requests that a client may have taken back before they were looked at.
+    pub pending_resets_max: usize,
+    /// HTTP/2: requests that may be reset because the client broke the protocol.
+    pub local_resets_max: usize,
+    /// HTTP/2: after this long without a request or a body's byte the client is pinged.
+    pub ping_interval: Duration,
+    /// HTTP/2: how long the client may take to answer a ping.
+    pub ping_timeout: Duration,
     /// Connections of all clients. The caller lowers it below half of the descriptor limit.
     pub connections_max: usize,
     /// Connections of one address. Loopback is exempt: there all clients share an address, and
@@ -80,6 +109,13 @@ impl Default for HttpLimits {
             head_bytes_max: 32 << 10,
             headers_max: 64,
             uri_bytes_max: 8 << 10,
+            streams_max: 100,
+            stream_window_bytes: 64 << 10,
+            connection_window_bytes: 1 << 20,
+            pending_resets_max: 20,
+            local_resets_max: 1_024,
+            ping_interval: Duration::from_secs(20),
+            ping_timeout: Duration::from_secs(10),
             connections_max: 8_192,
             connections_per_address_max: 256,
         }

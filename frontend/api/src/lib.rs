@@ -7,6 +7,7 @@
 //! | [`query`] | the query port: Clipper's route, the Open Inference Protocol |
 //! | [`options`] | what a request may ask for beside its answer |
 //! | [`management`] | the management port |
+//! | [`readiness`] | whether new clients are wanted |
 //! | [`guard`] | what keeps web pages away from a loopback socket |
 //!
 //! Errors of the crates below become statuses here and nowhere else.
@@ -22,6 +23,8 @@ pub mod management;
 pub mod options;
 pub mod query;
 mod query_ids;
+pub mod readiness;
 
 pub use frontend::{About, Frontend};
 pub use query_ids::QueryIds;
+pub use readiness::Readiness;

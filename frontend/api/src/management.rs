@@ -6,6 +6,7 @@
 //! | `/api/v1/*` | what the `skysail` command uses; one error shape |
 //! | `/metrics` | everything, as Prometheus reads it |
 //! | `/health` | 200 while requests are answered at all |
+//! | `/ready` | 200 while new clients are wanted, else 503 and the reason |
 //!
 //! Commands block on a disk, so they run on tokio's blocking threads, never on a runtime that
 //! carries queries.
@@ -29,7 +30,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -60,6 +61,7 @@ pub fn router(frontend: Arc<Frontend>) -> Router {
         .nest("/api/v1", v1::router())
         .route("/metrics", get(metrics_text))
         .route("/health", get(health))
+        .route("/ready", get(ready))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(gate, Gate::pass))
@@ -133,6 +135,19 @@ async fn metrics_text(State(frontend): State<Shared>) -> impl IntoResponse {
 
 async fn health() -> impl IntoResponse {
     errors::json(&serde_json::json!({ "status": "ok" }))
+}
+
+async fn ready(State(frontend): State<Shared>) -> impl IntoResponse {
+    match frontend.readiness.state().reason() {
+        None => (
+            StatusCode::OK,
+            errors::json(&serde_json::json!({ "ready": true })),
+        ),
+        Some(reason) => {
+            let body = serde_json::json!({ "ready": false, "reason": reason });
+            (StatusCode::SERVICE_UNAVAILABLE, errors::json(&body))
+        }
+    }
 }
 
 async fn no_such_path(uri: Uri) -> Refusal {

@@ -12,12 +12,15 @@ use clap::ValueEnum;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
+use skysail_api::http::CertificateFiles;
 use skysail_rpc::channel::{SESSION_BYTES_MAX, Sharing};
 use skysail_rpc::transport::TransportError;
 use skysail_rpc::transport::zmq::has_curve;
 
 /// Largest body that can be allowed.
 const BODY_BYTES_MAX: usize = 256 << 20;
+/// Longest notice before a front end stops, in seconds.
+const DRAIN_NOTICE_SECONDS_MAX: u32 = 3600;
 /// Longest spin, in microseconds.
 const SPIN_US_MAX: u32 = 10_000;
 
@@ -68,6 +71,12 @@ pub(crate) struct Config {
     /// How long, in microseconds, a core looks for a container's reply before it sleeps; none:
     /// 50 on machines of 4 cores and more, else 0.
     pub(crate) spin_us_max: Option<u32>,
+    /// Certificate of both ports, with those that lead to its root, in PEM; none: no TLS.
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key, in PEM.
+    pub(crate) tls_key: Option<PathBuf>,
+    /// How long, after SIGTERM, a front end answers new clients while it says that it is not ready.
+    pub(crate) drain_notice_seconds: u32,
     /// Who may connect.
     pub(crate) auth: Auth,
     /// What is logged: a level, or a filter such as `info,skysail_engine=debug`.
@@ -168,6 +177,18 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "MICROS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spin_us_max: Option<u32>,
+    /// Certificate chain (PEM) of both ports, which then speak TLS only; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of the certificate
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Seconds after SIGTERM in which it says that it is not ready, and still answers [default: 5]
+    #[arg(long = "drain-notice", value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) drain_notice_seconds: Option<u32>,
     /// Who may connect; addresses beyond loopback need `none` until there are tokens
     /// [default: loopback]
     #[arg(long, value_name = "WHO")]
@@ -207,6 +228,9 @@ impl Config {
             row_log_rows: sharing.log_rows,
             row_log_bytes_max: sharing.log_bytes_max,
             spin_us_max: None,
+            tls_cert: None,
+            tls_key: None,
+            drain_notice_seconds: 5,
             auth: Auth::Loopback,
             log: "info".into(),
             log_format: LogFormat::Text,
@@ -261,7 +285,31 @@ impl Config {
         }
     }
 
+    /// The files of the certificate of both ports, where they have one.
+    pub(crate) fn certificate(&self) -> Result<Option<CertificateFiles>> {
+        let (set, missing) = match (&self.tls_cert, &self.tls_key) {
+            (None, None) => return Ok(None),
+            (Some(chain), Some(key)) => {
+                let (chain, key) = (chain.clone(), key.clone());
+                return Ok(Some(CertificateFiles { chain, key }));
+            }
+            (Some(_), None) => ("tls-cert", "tls-key"),
+            (None, Some(_)) => ("tls-key", "tls-cert"),
+        };
+        bail!("--{set} is given without --{missing}; TLS needs both")
+    }
+
+    /// How long a front end that was told to stop goes on answering new clients.
+    pub(crate) fn drain_notice(&self) -> Duration {
+        Duration::from_secs(self.drain_notice_seconds.into())
+    }
+
     fn check(&self) -> Result<()> {
+        self.certificate()?;
+        if self.drain_notice_seconds > DRAIN_NOTICE_SECONDS_MAX {
+            let (seconds, most) = (self.drain_notice_seconds, DRAIN_NOTICE_SECONDS_MAX);
+            bail!("drain_notice_seconds is {seconds}, at most {most} allowed");
+        }
         let most = self.shared_bytes_max.min(SESSION_BYTES_MAX);
         let parts = [
             (
@@ -459,6 +507,36 @@ mod tests {
             error,
             "row_log_bytes_max is 67108864, at most 1048576 allowed"
         );
+    }
+
+    #[test]
+    fn tls_needs_a_certificate_and_its_key() {
+        let config = |cert: Option<&str>, key: Option<&str>| Config {
+            tls_cert: cert.map(PathBuf::from),
+            tls_key: key.map(PathBuf::from),
+            ..Config::defaults()
+        };
+        assert_eq!(config(None, None).certificate().expect("no TLS"), None);
+        let both = config(Some("c"), Some("k")).certificate();
+        assert!(both.expect("both").is_some());
+        let halves = [
+            (Some("c"), None, "--tls-key"),
+            (None, Some("k"), "--tls-cert"),
+        ];
+        for (cert, key, missing) in halves {
+            let error = config(cert, key).check().expect_err("half").to_string();
+            assert!(error.contains(missing), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_notice_has_a_limit_that_is_named() {
+        let flags = Flags {
+            drain_notice_seconds: Some(3601),
+            ..Flags::default()
+        };
+        let error = read(&flags).expect_err("too long").to_string();
+        assert_eq!(error, "drain_notice_seconds is 3601, at most 3600 allowed");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use skysail_control::{NewApplication, NewVersion};
 use skysail_core::registry::{Batching, Deployment};
 use skysail_core::{InputType, Name};
@@ -22,7 +22,7 @@ use crate::cli::parse;
 use crate::config::{Config, Flags};
 use crate::console::usage;
 use crate::frontend::Running;
-use crate::serve::{announce, exit_status};
+use crate::serve::{announce, exit_status, notice};
 use report::{Row, Table};
 
 /// Connections that send queries side by side.
@@ -87,19 +87,20 @@ pub(crate) fn run(args: &Args, started: Instant) -> Result<ExitCode> {
     wait_for_replicas(&running)?;
     let table = measure(&running, started)?;
     report::show(&table, running.about(), args.json);
-    let status = if args.once {
-        if table.ok {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
+    let (status, notice) = if args.once {
+        let status = match table.ok {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        };
+        (status, Duration::ZERO)
     } else {
         if !args.json {
             report::show_next_steps(&running, &test_split::images()[0]);
         }
-        exit_status(running.wait_for_signal())
+        let signal = running.wait_for_signal();
+        (exit_status(signal), notice(signal, &config))
     };
-    running.stop();
+    running.stop(notice);
     drop(temporary);
     Ok(status)
 }
@@ -109,6 +110,8 @@ fn configure(args: &Args) -> Result<(Config, Option<tempfile::TempDir>)> {
     let mut flags = args.flags.clone();
     // The table is the point; what the front end logs of its ordinary life would bury it.
     flags.log.get_or_insert_with(|| "warn".to_owned());
+    // Nobody balances queries over demos.
+    flags.drain_notice_seconds.get_or_insert(0);
     let mut temporary = None;
     if flags.data_dir.is_none() {
         let folder = tempfile::Builder::new().prefix("skysail-demo-").tempdir();
@@ -118,7 +121,13 @@ fn configure(args: &Args) -> Result<(Config, Option<tempfile::TempDir>)> {
         flags.data_dir = Some(PathBuf::from(folder.path()));
         temporary = Some(folder);
     }
-    Ok((Config::read(None, &flags).map_err(usage)?, temporary))
+    let config = Config::read(None, &flags).map_err(usage)?;
+    if config.certificate()?.is_some() {
+        let error =
+            anyhow!("the demo asks its queries without TLS: leave out --tls-cert and --tls-key");
+        return Err(usage(error));
+    }
+    Ok((config, temporary))
 }
 
 /// Registers what a data directory that was used before may have already.

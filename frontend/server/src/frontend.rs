@@ -17,10 +17,10 @@ use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use skysail_api::http::{self, Door, HttpLimits};
+use skysail_api::http::{self, Door, HttpLimits, Tls};
 use skysail_api::management::router;
 use skysail_api::query::{QueryService, ReplyBody};
-use skysail_api::{About, Frontend, QueryIds};
+use skysail_api::{About, Frontend, QueryIds, Readiness};
 use skysail_control::orchestrator::ProcessOrchestrator;
 use skysail_control::store::FileStore;
 use skysail_control::{Control, Launch};
@@ -47,6 +47,8 @@ pub(crate) struct Running {
     /// What the handlers share.
     pub(crate) shared: Arc<Frontend>,
     cores: Cores,
+    /// Of both ports.
+    doors: [Arc<Door>; 2],
     stop: watch::Sender<bool>,
     signals: mpsc::Receiver<Signal>,
     data_dir: PathBuf,
@@ -64,6 +66,8 @@ impl Running {
             LogFormat::Json => skysail_monitor::logs::Format::Json,
         };
         skysail_monitor::logs::init(format, &config.log);
+        let certificate = config.certificate()?.map(Tls::open).transpose();
+        let certificate = certificate.context("--tls-cert and --tls-key cannot be used")?;
         let store = FileStore::open(&config.data_dir)?;
         let token = data_dir::join_token(&config.data_dir)?;
         let executable = std::env::current_exe().context("cannot find this executable")?;
@@ -94,6 +98,7 @@ impl Running {
             engine,
             query_ids: QueryIds::open(control.clone())?,
             control,
+            readiness: Readiness::default(),
             about,
             log_dir: data_dir::log_dir(&config.data_dir),
             body_bytes_max: config.body_bytes_max,
@@ -101,9 +106,13 @@ impl Running {
             client_shm: config.client_shm.clone(),
         });
         let (stop, stopping) = watch::channel(false);
-        query.serve(&cores, &query_service(&shared), &stopping);
+        let tls = certificate.map(|(tls, reload)| {
+            cores.first().spawn(reload.keep_current());
+            tls
+        });
+        let query_door = query.serve(&cores, &query_service(&shared), &stopping, tls.clone());
         let manage = TowerToHyperService::new(router(shared.clone()));
-        management.serve(&cores, &manage, &stopping);
+        let management_door = management.serve(&cores, &manage, &stopping, tls);
         shared
             .control
             .launch(launch(&config.data_dir, &shared.about))?;
@@ -112,6 +121,7 @@ impl Running {
         Ok(Running {
             shared,
             cores,
+            doors: [query_door, management_door],
             stop,
             signals,
             data_dir,
@@ -124,14 +134,32 @@ impl Running {
         &self.shared.about
     }
 
+    /// Whether its ports speak TLS.
+    pub(crate) fn speaks_tls(&self) -> bool {
+        self.doors.iter().any(|door| door.tls().is_some())
+    }
+
     /// Waits until the process is told to stop; says by which signal. A second signal ends
     /// the process at once.
     pub(crate) fn wait_for_signal(&self) -> Signal {
         self.signals.recv().unwrap_or(Signal::Terminate)
     }
 
-    /// Stops: no new connections, what was admitted is answered, containers are let go.
-    pub(crate) fn stop(self) {
+    /// Stops. For the time of `notice` it says that it is not ready, answers, and asks clients to
+    /// leave; then it takes no new connections, what was admitted is answered, containers are let
+    /// go.
+    pub(crate) fn stop(self, notice: Duration) {
+        self.shared.readiness.drain();
+        for door in &self.doors {
+            door.ask_to_leave();
+        }
+        if !notice.is_zero() {
+            tracing::info!(
+                ?notice,
+                "stopping: new clients are sent away, and still answered"
+            );
+            std::thread::sleep(notice);
+        }
         data_dir::remove_endpoints(&self.data_dir);
         self.stop.send_replace(true);
         let stop = self.stop.clone();
@@ -230,15 +258,21 @@ impl Port {
     }
 
     /// Serves the port until told to stop, one loop a runtime.
-    fn serve<S, B>(self, cores: &Cores, service: &S, stopping: &watch::Receiver<bool>)
+    fn serve<S, B>(
+        self,
+        cores: &Cores,
+        service: &S,
+        stopping: &watch::Receiver<bool>,
+        tls: Option<Tls>,
+    ) -> Arc<Door>
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send,
-        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-        B: From<Bytes> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        B: From<Bytes> + Send + Unpin + 'static,
     {
-        let door = Door::new(http_limits());
+        let door = Door::with_tls(http_limits(), tls);
         for (handle, listener) in cores.iter().zip(self.listeners) {
             let (door, service) = (door.clone(), service.clone());
             let (mut told, held) = (stopping.clone(), stopping.clone());
@@ -253,6 +287,7 @@ impl Port {
                 drop(held);
             });
         }
+        door
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -27,6 +28,7 @@ Examples:
   skysail serve
   skysail serve --data-dir /var/lib/skysail --cores 4
   skysail serve --query 127.0.0.1:0 --management 127.0.0.1:0 --rpc 127.0.0.1:0 --json
+  skysail serve --tls-cert chain.pem --tls-key key.pem
   SKYSAIL_SERVE_CACHE_BYTES=0 skysail serve --config skysail.toml";
 
 /// Runs a front end.
@@ -35,8 +37,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let running = Running::start(&config).map_err(usage)?;
     announce(&running, args.json);
     let signal = running.wait_for_signal();
-    running.stop();
+    running.stop(notice(signal, &config));
     Ok(exit_status(signal))
+}
+
+/// How long a front end answers new clients after a signal. Whoever presses Ctrl-C does not want
+/// to wait.
+pub(crate) fn notice(signal: Signal, config: &Config) -> Duration {
+    match signal {
+        Signal::Terminate => config.drain_notice(),
+        Signal::Interrupt => Duration::ZERO,
+    }
 }
 
 /// The status that a signal ends the process with.
@@ -59,8 +70,13 @@ pub(crate) fn announce(running: &Running, json: bool) {
         print(&format!("{ready}"));
         return;
     }
+    let scheme = if running.speaks_tls() {
+        "https"
+    } else {
+        "http"
+    };
     print(&format!(
-        "Skysail {} is ready\n  queries     http://{}\n  management  http://{}\n  containers  {}",
+        "Skysail {} is ready\n  queries     {scheme}://{}\n  management  {scheme}://{}\n  containers  {}",
         about.version,
         about.query,
         about.management,

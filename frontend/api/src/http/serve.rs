@@ -3,6 +3,10 @@
 //! Each core runs its own loop on its own listener; the loops of one port share a [`Door`],
 //! which holds the caps. A connection is a task of the loop's runtime.
 //!
+//! A port closes in two steps. [`Door::ask_to_leave`]: everything is still accepted and answered,
+//! but answers ask their clients to connect anew, by then to somebody else. The signal of
+//! [`serve`]: the listener is closed, and so is each connection when it has nothing in progress.
+//!
 //! # Invariants
 //! - The loop ends by its signal alone. Errors of `accept` never end it: those of one connection
 //!   are skipped, exhaustion (descriptors, memory) waits [`ACCEPT_BACKOFF`].
@@ -29,6 +33,7 @@ use tokio::task::JoinSet;
 
 use super::HttpLimits;
 use super::connection::drive;
+use super::tls::Tls;
 
 /// The pause after `accept` found no descriptor or memory.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -42,20 +47,53 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 #[derive(Debug)]
 pub struct Door {
     limits: HttpLimits,
+    tls: Option<Tls>,
+    /// Whether clients are asked to leave.
+    leaving: watch::Sender<bool>,
     /// Open connections.
     open: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
+/// How far a port has closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Open,
+    /// Clients are asked to leave.
+    Leaving,
+    /// Nothing is begun any more.
+    Stopped,
+}
+
 impl Door {
-    /// The door of a port under `limits`.
+    /// The door of a port under `limits`, without TLS.
     #[must_use]
     pub fn new(limits: HttpLimits) -> Arc<Self> {
+        Self::with_tls(limits, None)
+    }
+
+    /// The door of a port under `limits`; with `tls`, whoever speaks none is closed.
+    #[must_use]
+    pub fn with_tls(limits: HttpLimits, tls: Option<Tls>) -> Arc<Self> {
         Arc::new(Door {
             limits,
+            tls,
+            leaving: watch::Sender::new(false),
             open: AtomicUsize::new(0),
             by_address: Mutex::default(),
         })
+    }
+
+    /// From now on answers ask their clients to leave: `connection: close` on HTTP/1, `GOAWAY` on
+    /// HTTP/2. Clients that come anew are answered, and asked the same.
+    pub fn ask_to_leave(&self) {
+        self.leaving.send_replace(true);
+    }
+
+    /// What its connections begin with.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// What the port grants.
@@ -140,11 +178,12 @@ pub async fn serve<S, B>(
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
-    B: Body + From<Bytes> + Send + 'static,
-    B::Data: Send,
+    B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (stop, stopped) = watch::channel(false);
+    let mut leaving = door.leaving.subscribe();
+    leaving.mark_changed();
+    let (stage, stages) = watch::channel(Stage::Open);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -152,18 +191,23 @@ pub async fn serve<S, B>(
             biased;
             () = &mut shutdown => break,
             Some(ended) = connections.join_next() => report(ended),
+            Ok(()) = leaving.changed() => {
+                if *leaving.borrow_and_update() {
+                    stage.send_replace(Stage::Leaving);
+                }
+            }
             stream = accept(&listener) => {
                 if let Some((stream, slot)) = admit(stream, &door) {
-                    let (service, stopped) = (service.clone(), stopped.clone());
+                    let (service, stages) = (service.clone(), stages.clone());
                     connections.spawn(async move {
-                        drive(stream, &slot.door.limits, service, stopped).await;
+                        drive(stream, &slot.door, service, stages).await;
                     });
                 }
             }
         }
     }
     drop(listener);
-    stop.send_replace(true);
+    stage.send_replace(Stage::Stopped);
     let drained = async {
         while let Some(ended) = connections.join_next().await {
             report(ended);
@@ -211,7 +255,11 @@ fn admit(stream: TcpStream, door: &Arc<Door>) -> Option<(TcpStream, Slot)> {
     match door.enter(address) {
         Some(slot) => Some((stream, slot)),
         None => {
-            refuse(&stream);
+            // Over TLS the client would not understand it.
+            if door.tls.is_none() {
+                refuse(&stream);
+            }
+            tracing::debug!("connection refused: too many");
             None
         }
     }
@@ -221,7 +269,6 @@ fn admit(stream: TcpStream, door: &Arc<Door>) -> Option<(TcpStream, Slot)> {
 fn refuse(stream: &TcpStream) {
     // As far as the socket's buffer takes it: a refused client is not waited for.
     drop(socket2::SockRef::from(stream).send(FULL));
-    tracing::debug!("connection refused: too many");
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

@@ -1,10 +1,16 @@
 //! The accept loop with real sockets and raw clients. Time-outs are short, so that clients see
 //! them; no test depends on how long anything takes.
 
+mod frames;
+mod http2;
+mod leaving;
+mod tls;
+
 use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use hyper::Request;
@@ -13,28 +19,44 @@ use hyper::service::service_fn;
 use tokio::sync::oneshot;
 
 use super::*;
+use frames::Frames;
 
 const BODY_LIMIT: usize = 100_000;
+const BIG_BYTES: usize = 16 << 20;
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(150);
+/// Longer than `SHORT`.
+const PAUSE: Duration = Duration::from_millis(500);
 
 struct Server {
     address: SocketAddr,
     door: Arc<Door>,
+    /// Requests that reached the service.
+    admitted: Arc<AtomicUsize>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Serves `/echo` (the body), `/slow` (after 100 ms), `/panic` and `/big` (16 MiB).
+    /// Serves `/echo` (the body), `/slow` (after 100 ms), `/late` (after 500 ms), `/host`, `/panic`,
+    /// `/big` (16 MiB), `/trailers` (three pieces and a trailer) and `/halting` (two pieces, 500 ms
+    /// between them).
     fn start(limits: HttpLimits) -> Server {
-        let door = Door::new(limits);
+        Server::behind(Door::new(limits))
+    }
+
+    fn behind(door: Arc<Door>) -> Server {
         let listener = bind("127.0.0.1:0".parse().expect("an address"), 1)
             .expect("a port")
             .remove(0);
         let address = listener.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel();
-        let shared = Arc::clone(&door);
+        let admitted = Arc::new(AtomicUsize::new(0));
+        let (shared, count) = (Arc::clone(&door), Arc::clone(&admitted));
+        let service = service_fn(move |request| {
+            count.fetch_add(1, Relaxed);
+            answer(request)
+        });
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -42,12 +64,13 @@ impl Server {
             runtime.expect("a runtime").block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("non-blocking");
                 let stopped = async { drop(stopped.await) };
-                serve(listener, shared, service_fn(answer), stopped).await;
+                serve(listener, shared, service, stopped).await;
             });
         });
         Server {
             address,
             door,
+            admitted,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -89,19 +112,28 @@ impl Drop for Server {
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Incoming>) -> Result<Response<Frames>, Infallible> {
+    let ok = |body: Bytes| Ok(json_answer(StatusCode::OK, Frames::from(body)));
     match request.uri().path() {
         "/slow" => tokio::time::sleep(Duration::from_millis(100)).await,
+        "/late" => tokio::time::sleep(PAUSE).await,
         "/panic" => panic!("a service that fails"),
-        "/big" => return Ok(json_response(StatusCode::OK, vec![b'x'; 16 << 20])),
+        "/big" => return ok(vec![b'x'; BIG_BYTES].into()),
+        "/halting" => return Ok(Response::new(Frames::halting(PAUSE))),
+        "/trailers" => return Ok(Response::new(Frames::with_trailers())),
+        "/host" => {
+            let host = request.headers().get(hyper::header::HOST);
+            return ok(Bytes::copy_from_slice(host.expect("a host").as_bytes()));
+        }
         _ => {}
     }
-    Ok(
-        match read_body(request.into_body(), BODY_LIMIT, SHORT).await {
-            Ok(body) => json_response(StatusCode::OK, body),
-            Err(error) => json_response(error.status(), error.to_string()),
-        },
-    )
+    match read_body(request.into_body(), BODY_LIMIT, SHORT).await {
+        Ok(body) => ok(body),
+        Err(error) => Ok(json_answer(
+            error.status(),
+            Frames::from(Bytes::from(error.to_string())),
+        )),
+    }
 }
 
 fn patient() -> HttpLimits {
@@ -194,6 +226,19 @@ fn keeps_idle_connections_only_for_their_time() {
     });
     let answer = server.exchange(post("/echo", "two", false).as_bytes());
     assert!(answer.ends_with("two"));
+}
+
+#[test]
+fn an_answer_that_is_not_whole_keeps_a_connection_from_being_idle() {
+    let server = Server::start(HttpLimits {
+        idle_timeout: SHORT,
+        write_stall: SHORT,
+        ..patient()
+    });
+    let answer = server.exchange(post("/halting", "", true).as_bytes());
+    assert!(answer.ends_with("onetwo"), "{answer}");
+    let mut client = http2::Client::connect(&server);
+    assert_eq!(client.get("/halting", 1), b"onetwo");
 }
 
 #[test]

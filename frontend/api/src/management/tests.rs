@@ -26,6 +26,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::frontend::About;
 use crate::query_ids::QueryIds;
+use crate::readiness::Readiness;
 
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -86,6 +87,7 @@ impl Bench {
             query_ids: QueryIds::open(control.clone()).expect("a block of ids"),
             engine,
             control,
+            readiness: Readiness::default(),
             about: about(management),
             log_dir: logs.path().to_owned(),
             body_bytes_max: 1 << 20,
@@ -342,4 +344,19 @@ async fn metrics_are_what_prometheus_reads_and_count_responses() {
             answer.text()
         );
     }
+}
+
+#[tokio::test]
+async fn a_front_end_that_drains_is_alive_but_not_ready() {
+    let bench = Bench::new();
+    let ready = bench.get("/ready").await;
+    assert_eq!(
+        (ready.status, ready.json()),
+        (200, json!({ "ready": true }))
+    );
+    bench.frontend.readiness.drain();
+    let ready = bench.get("/ready").await;
+    let expected = json!({ "ready": false, "reason": "draining" });
+    assert_eq!((ready.status, ready.json()), (503, expected));
+    assert_eq!(bench.get("/health").await.status, 200);
 }

@@ -9,10 +9,12 @@ mod bad_input;
 mod containers;
 mod demo;
 mod deployments;
+mod draining;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod keys;
 mod life_cycle;
 mod load;
+mod tls;
 mod top;
 mod tune;

@@ -93,6 +93,10 @@ impl Frontend {
         let mut command = skysail();
         command.args(["serve", "--json", "--query", any]);
         command.args(["--management", any, "--rpc", any]);
+        // No test waits for balancers, unless it says so.
+        if !more.contains(&"--drain-notice") {
+            command.args(["--drain-notice", "0"]);
+        }
         command.args(more).arg("--data-dir").arg(data_dir);
         Self::spawn(command)
     }

@@ -323,6 +323,7 @@ fn start_frontend(folder: &Path, ports: [SocketAddr; 3], options: Options) -> Fr
     let mut command = skysail();
     command.args(["serve", "--json", "--query", &query]);
     command.args(["--management", &management, "--rpc", &rpc]);
+    command.args(["--drain-notice", "0"]);
     command.args(["--cores", &options.cores.to_string()]);
     command.args(["--spin-us-max", spin_us(options)]);
     command.arg("--data-dir").arg(folder);
