@@ -6,12 +6,14 @@
 //! | [`json`] | Clipper's predict body, parsed without a DOM; JSON output |
 //! | [`query`] | the query port |
 //! | [`management`] | the management port |
+//! | [`access`] | tokens: who may do what at which port |
 //! | [`guard`] | what keeps web pages away from a loopback socket |
 //!
 //! Errors of the crates below become statuses here and nowhere else.
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 mod answered;
 mod frontend;
 pub mod guard;

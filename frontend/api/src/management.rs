@@ -7,6 +7,7 @@
 //! | `/metrics` | everything, as Prometheus reads it |
 //! | `/health` | 200 while requests are answered at all |
 //!
+//! What each route needs stands in [`MANAGEMENT_PORT`]; a route that is missing there is refused.
 //! Commands block on a disk, so they run on tokio's blocking threads, never on a runtime that
 //! carries queries.
 //!
@@ -27,19 +28,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::Uri;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use skysail_control::ControlError;
 use skysail_monitor::metrics;
 
+use crate::access::routes::{Found, MANAGEMENT_PORT};
+use crate::access::{Caller, Granted, Now};
 use crate::answered::Answered;
 use crate::frontend::Frontend;
 use crate::guard;
-use errors::Refusal;
+use errors::{PlainRefusal, Refusal};
 
 /// Longest body of a command.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -54,16 +57,21 @@ pub fn router(frontend: Arc<Frontend>) -> Router {
     let gate = Gate {
         answered: Answered::new(frontend.engine.metrics(), "management"),
         is_loopback: frontend.about.management.ip().is_loopback(),
+        frontend: frontend.clone(),
     };
+    routes()
+        .layer(middleware::from_fn_with_state(gate, Gate::pass))
+        .with_state(frontend)
+}
+
+/// What there is, before anybody asks who may use it.
+fn routes() -> Router<Shared> {
     Router::new()
         .nest("/admin", clipper::router())
         .nest("/api/v1", v1::router())
         .route("/metrics", get(metrics_text))
         .route("/health", get(health))
         .fallback(no_such_path)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(gate, Gate::pass))
-        .with_state(frontend)
 }
 
 /// What is registered, connected and running, as `/api/v1/status` answers it.
@@ -78,21 +86,60 @@ pub fn status(frontend: &Frontend) -> serde_json::Value {
 struct Gate {
     answered: Answered,
     is_loopback: bool,
+    frontend: Shared,
 }
 
 impl Gate {
     async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-        let refused = gate
-            .is_loopback
-            .then(|| guard::refusal(request.headers()))
-            .flatten();
-        let response = match refused {
-            Some(why) => Refusal::forbidden(why).into_response(),
-            None => in_json(next.run(request).await),
+        let pattern = request.extensions().get::<MatchedPath>();
+        let pattern = pattern.map_or("", MatchedPath::as_str);
+        let found = MANAGEMENT_PORT.by_pattern(request.method(), pattern);
+        let response = match (gate.admit(&request, &found), found) {
+            (Err(refusal), _) => denial(refusal, request.uri().path()),
+            (Ok(_), Found::OtherMethod { allowed }) => {
+                let path = request.uri().path();
+                Refusal::wrong_method(request.method(), path, allowed).into_response()
+            }
+            // The router matched a route that the table lacks.
+            (Ok(_), Found::Nothing) if !pattern.is_empty() => {
+                Refusal::no_such_path(request.uri().path()).into_response()
+            }
+            (Ok(granted), _) => audited(granted, request, next).await,
         };
         gate.answered.count(response.status());
         response
     }
+
+    fn admit(&self, request: &Request, found: &Found<'_>) -> Result<Granted, Refusal> {
+        if self.is_loopback
+            && let Some(why) = guard::refusal(request.headers())
+        {
+            return Err(Refusal::forbidden(why));
+        }
+        let access = &self.frontend.access;
+        let admitted = access.admit(&Caller::of(request), found, Now::read);
+        admitted.map_err(|denied| Refusal::denied(&denied))
+    }
+}
+
+/// Clipper's clients read plain text.
+fn denial(refusal: Refusal, path: &str) -> Response {
+    match path.starts_with("/admin/") {
+        true => PlainRefusal(refusal).into_response(),
+        false => refusal.into_response(),
+    }
+}
+
+/// Answers a request; logs what the holder of a token has done, or tried to.
+async fn audited(granted: Granted, request: Request, next: Next) -> Response {
+    let Some(token) = granted.name().filter(|_| !request.method().is_safe()) else {
+        return in_json(next.run(request).await);
+    };
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = in_json(next.run(request).await);
+    let status = response.status().as_u16();
+    tracing::info!(token, %method, path, status, "a management request");
+    response
 }
 
 /// What axum refuses by itself, a path that is not UTF-8, in our words.
@@ -137,10 +184,6 @@ async fn health() -> impl IntoResponse {
 
 async fn no_such_path(uri: Uri) -> Refusal {
     Refusal::no_such_path(uri.path())
-}
-
-async fn wrong_method(method: Method, uri: Uri) -> Refusal {
-    Refusal::wrong_method(&method, uri.path())
 }
 
 #[cfg(test)]

@@ -16,12 +16,14 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http_body_util::Full;
 use hyper::body::Body;
-use hyper::header::CONTENT_ENCODING;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
 use skysail_core::Input;
 use skysail_engine::{Answer, AskError, Resolved, Route};
 use skysail_rpc::PayloadBuf;
 
+use crate::access::routes::{Found, QUERY_PORT};
+use crate::access::{Caller, Denied, Now};
 use crate::answered::Answered;
 use crate::frontend::Frontend;
 use crate::guard;
@@ -47,6 +49,8 @@ struct Refusal {
     error: &'static str,
     cause: String,
     field: Option<String>,
+    /// What the status goes with.
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Refusal {
@@ -56,6 +60,7 @@ impl Refusal {
             error,
             cause: cause.into(),
             field: None,
+            header: None,
         }
     }
 }
@@ -96,7 +101,8 @@ impl QueryService {
         {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "Forbidden", why));
         }
-        let route = self.route(request.method(), request.uri().path())?;
+        self.admit(&request)?;
+        let route = self.route(request.uri().path())?;
         if request.headers().contains_key(CONTENT_ENCODING) {
             let cause = "compressed bodies are not accepted";
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -109,6 +115,27 @@ impl QueryService {
         let parsed = self.parse(&route, &body)?;
         drop(body);
         self.answer(&route, parsed, arrival).await
+    }
+
+    /// Lets a request in that its port has a route for, from whoever may use it.
+    fn admit<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+        let (method, path) = (request.method(), request.uri().path());
+        let found = QUERY_PORT.by_path(method, path);
+        let access = &self.frontend.access;
+        let admitted = access.admit(&Caller::of(request), &found, Now::read);
+        admitted.map_err(|denied| access_refusal(&denied))?;
+        match found {
+            Found::Listed { .. } => Ok(()),
+            Found::OtherMethod { allowed } => {
+                let cause = format!("{method} is not allowed here, only {allowed}");
+                let header = HeaderValue::try_from(allowed).ok();
+                Err(Refusal {
+                    header: header.map(|allowed| Box::new((ALLOW, allowed))),
+                    ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", cause)
+                })
+            }
+            Found::Nothing => Err(no_such_path(path)),
+        }
     }
 
     /// Reads a body; numbers go straight into rows of the version that serves.
@@ -127,29 +154,17 @@ impl QueryService {
         })
     }
 
-    fn route(&self, method: &Method, path: &str) -> Result<Arc<Route>, Refusal> {
+    fn route(&self, path: &str) -> Result<Arc<Route>, Refusal> {
         let inner = path.strip_prefix('/').unwrap_or(path);
         let inner = inner.strip_suffix('/').unwrap_or(inner);
         let app = inner
             .strip_suffix("/predict")
             .filter(|app| !app.contains('/'));
-        let Some(app) = app else {
-            let cause = format!("no such path: {}", path.escape_default());
-            return Err(Refusal::new(StatusCode::NOT_FOUND, "Not found", cause));
-        };
-        let Some(route) = self.frontend.engine.route(app) else {
+        let app = app.ok_or_else(|| no_such_path(path))?;
+        self.frontend.engine.route(app).ok_or_else(|| {
             let cause = format!("no application is named '{}'", app.escape_default());
-            return Err(Refusal::new(StatusCode::NOT_FOUND, "Not found", cause));
-        };
-        if method != Method::POST {
-            let cause = format!("{method} is not allowed here, only POST");
-            return Err(Refusal::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "Method not allowed",
-                cause,
-            ));
-        }
-        Ok(route)
+            Refusal::new(StatusCode::NOT_FOUND, "Not found", cause)
+        })
     }
 
     async fn answer(
@@ -228,11 +243,27 @@ fn refuse(refusal: &Refusal) -> Reply {
         body["field"] = field.as_str().into();
     }
     let mut reply = json_response(refusal.status, body.to_string());
-    if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
-        let allowed = hyper::header::HeaderValue::from_static("POST");
-        reply.headers_mut().insert(hyper::header::ALLOW, allowed);
+    if let Some((name, value)) = refusal.header.as_deref() {
+        reply.headers_mut().insert(name, value.clone());
     }
     reply
+}
+
+fn no_such_path(path: &str) -> Refusal {
+    let cause = format!("no such path: {}", path.escape_default());
+    Refusal::new(StatusCode::NOT_FOUND, "Not found", cause)
+}
+
+fn access_refusal(denied: &Denied) -> Refusal {
+    let error = match denied.status() {
+        StatusCode::FORBIDDEN => "Forbidden",
+        StatusCode::TOO_MANY_REQUESTS => "Too many requests",
+        _ => "Unauthorized",
+    };
+    Refusal {
+        header: denied.header().map(Box::new),
+        ..Refusal::new(denied.status(), error, denied.to_string())
+    }
 }
 
 fn ask_refusal(error: &AskError) -> Refusal {

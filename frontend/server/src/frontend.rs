@@ -18,6 +18,7 @@ use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use skysail_api::access::Access;
 use skysail_api::http::{self, Door, HttpLimits};
 use skysail_api::management::router;
 use skysail_api::query::QueryService;
@@ -96,6 +97,7 @@ impl Running {
             query_ids: QueryIds::open(control.clone())?,
             control,
             about,
+            access: Access::open(),
             log_dir: data_dir::log_dir(&config.data_dir),
             body_bytes_max: config.body_bytes_max,
         });

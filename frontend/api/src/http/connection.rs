@@ -44,6 +44,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use super::{HttpLimits, json_answer};
+use crate::access::Peer;
 
 /// Serves one connection to its end. Errors of the connection are nobody's but the client's.
 pub(super) async fn drive<S, B>(
@@ -56,11 +57,16 @@ pub(super) async fn drive<S, B>(
     B: Body + From<Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let peer = stream
+        .peer_addr()
+        .map(|peer| Peer(peer.ip().to_canonical()))
+        .ok();
     let activity = Arc::new(Activity::default());
     let socket = WatchedSocket::new(stream, Arc::clone(&activity));
     let seen = Arc::clone(&activity);
-    let watched = service_fn(move |request| {
+    let watched = service_fn(move |mut request: Request<Incoming>| {
         seen.enter(Phase::Busy);
+        peer.map(|peer| request.extensions_mut().insert(peer));
         let outcome = match refusal::<B>(&request, limits) {
             None => Ok(service.call(request)),
             Some(response) => Err(response),

@@ -1,5 +1,6 @@
 //! The management port over an engine, a store and an orchestrator in memory.
 
+mod access;
 mod clipper;
 mod v1;
 
@@ -24,6 +25,7 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use super::*;
+use crate::access::Access;
 use crate::frontend::About;
 use crate::query_ids::QueryIds;
 
@@ -75,6 +77,10 @@ impl Bench {
     }
 
     fn at(management: &str) -> Bench {
+        Bench::with(management, Access::open())
+    }
+
+    fn with(management: &str, access: Access) -> Bench {
         let (listener, containers) = memory::listen();
         let handle = tokio::runtime::Handle::current();
         let metrics = Arc::new(Metrics::default());
@@ -87,6 +93,7 @@ impl Bench {
             engine,
             control,
             about: about(management),
+            access,
             log_dir: logs.path().to_owned(),
             body_bytes_max: 1 << 20,
         });
