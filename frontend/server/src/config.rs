@@ -59,8 +59,8 @@ pub(crate) struct Config {
     /// How long, in microseconds, a core looks for a container's reply before it sleeps; none:
     /// 50 on machines of 4 cores and more, else 0.
     pub(crate) spin_us_max: Option<u32>,
-    /// Who may connect.
-    pub(crate) auth: Auth,
+    /// Who may connect; none: only this machine on loopback, beyond it whoever has a token.
+    pub(crate) auth: Option<Auth>,
     /// What is logged: a level, or a filter such as `info,skysail_engine=debug`.
     pub(crate) log: String,
     /// How it is logged.
@@ -73,6 +73,8 @@ pub(crate) struct Config {
 pub(crate) enum Auth {
     /// Only this machine
     Loopback,
+    /// Whoever has a token; see skysail tokens
+    Token,
     /// Anybody who reaches the port
     None,
 }
@@ -81,6 +83,7 @@ impl Auth {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Auth::Loopback => "loopback",
+            Auth::Token => "token",
             Auth::None => "none",
         }
     }
@@ -143,8 +146,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "MICROS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spin_us_max: Option<u32>,
-    /// Who may connect; addresses beyond loopback need `none` until there are tokens
-    /// [default: loopback]
+    /// Who may connect [default: loopback; token if an address is beyond loopback]
     #[arg(long, value_name = "WHO")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) auth: Option<Auth>,
@@ -179,7 +181,7 @@ impl Config {
             row_log_rows: sharing.log_rows,
             row_log_bytes_max: sharing.log_bytes_max,
             spin_us_max: None,
-            auth: Auth::Loopback,
+            auth: None,
             log: "info".into(),
             log_format: LogFormat::Text,
         }
@@ -217,6 +219,21 @@ impl Config {
     /// The address for management.
     pub(crate) fn management_address(&self) -> Result<SocketAddr> {
         address("management", &self.management)
+    }
+
+    /// Whether both ports are for this machine alone.
+    pub(crate) fn is_on_loopback(&self) -> Result<bool> {
+        let addresses = [self.query_address()?, self.management_address()?];
+        Ok(addresses.iter().all(|address| address.ip().is_loopback()))
+    }
+
+    /// Who may connect.
+    pub(crate) fn auth(&self) -> Result<Auth> {
+        Ok(match self.auth {
+            Some(auth) => auth,
+            None if self.is_on_loopback()? => Auth::Loopback,
+            None => Auth::Token,
+        })
     }
 
     /// Memory shared with containers.
@@ -259,10 +276,10 @@ impl Config {
             ("management", self.management_address()?),
         ];
         for (name, address) in addresses {
-            if !address.ip().is_loopback() && self.auth != Auth::None {
+            if !address.ip().is_loopback() && self.auth == Some(Auth::Loopback) {
                 bail!(
-                    "--{name} {address} is beyond loopback, where anybody who reaches it could use \
-                     it; say --auth none if that is wanted"
+                    "--{name} {address} is beyond loopback, which --auth loopback keeps to; leave that \
+                     out to ask for tokens, or say --auth none to let in anybody who reaches it"
                 );
             }
         }
@@ -355,7 +372,8 @@ fn address(name: &str, text: &str) -> Result<SocketAddr> {
     resolved.next().with_context(wrong)
 }
 
-fn default_data_dir() -> PathBuf {
+/// Where state is unless told.
+pub(crate) fn default_data_dir() -> PathBuf {
     let home = |variable, below: &str| {
         let folder = std::env::var_os(variable).filter(|folder| !folder.is_empty())?;
         Some(PathBuf::from(folder).join(below))
@@ -427,18 +445,28 @@ mod tests {
     }
 
     #[test]
-    fn beyond_loopback_it_wants_to_be_told() {
-        let open = Flags {
-            query: Some("0.0.0.0:1".into()),
-            ..Flags::default()
+    fn beyond_loopback_tokens_are_asked_for_unless_it_is_told_otherwise() {
+        let auth = |query: &str, management: &str, auth| {
+            let flags = Flags {
+                query: Some(query.into()),
+                management: Some(management.into()),
+                auth,
+                ..Flags::default()
+            };
+            read(&flags)?.auth()
         };
-        let error = read(&open).expect_err("refused").to_string();
-        assert!(error.contains("--auth none"), "{error}");
-        read(&Flags {
-            auth: Some(Auth::None),
-            ..open
-        })
-        .expect("told");
+        let (here, open) = ("127.0.0.1:1", "0.0.0.0:1");
+        assert_eq!(auth(here, "[::1]:1", None).expect("right"), Auth::Loopback);
+        for (query, management) in [(open, here), (here, open), (here, "192.0.2.1:1")] {
+            assert_eq!(auth(query, management, None).expect("right"), Auth::Token);
+            for told in [Auth::Token, Auth::None] {
+                assert_eq!(auth(query, management, Some(told)).expect("told"), told);
+                assert_eq!(auth(here, here, Some(told)).expect("told"), told);
+            }
+            let refused = auth(query, management, Some(Auth::Loopback));
+            let error = refused.expect_err("refused").to_string();
+            assert!(error.contains("--auth none"), "{error}");
+        }
     }
 
     #[test]
@@ -446,7 +474,7 @@ mod tests {
         let config = |rpc: &str, keys: Option<&str>| Config {
             rpc: vec!["ipc:///d/rpc.sock".into(), format!("tcp://{rpc}")],
             keys: keys.map(PathBuf::from),
-            auth: Auth::None,
+            auth: Some(Auth::None),
             ..Config::defaults()
         };
         let refused = |config: Config, has_curve| {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use skysail_control::{NewApplication, NewVersion};
 use skysail_core::registry::{Batching, Deployment};
 use skysail_core::{InputType, Name};
@@ -19,7 +19,7 @@ use skysail_examples::test_split::{self, TestImage};
 use skysail_load::{ClosedLoop, Request};
 
 use crate::cli::parse;
-use crate::config::{Config, Flags};
+use crate::config::{Auth, Config, Flags};
 use crate::console::usage;
 use crate::frontend::Running;
 use crate::serve::{announce, exit_status};
@@ -118,7 +118,13 @@ fn configure(args: &Args) -> Result<(Config, Option<tempfile::TempDir>)> {
         flags.data_dir = Some(PathBuf::from(folder.path()));
         temporary = Some(folder);
     }
-    Ok((Config::read(None, &flags).map_err(usage)?, temporary))
+    let config = Config::read(None, &flags).map_err(usage)?;
+    if config.auth().map_err(usage)? == Auth::Token {
+        let why = "the demo asks its front end without a token: keep it on loopback, or say \
+                   --auth none to let in anybody who reaches it";
+        return Err(usage(anyhow!(why)));
+    }
+    Ok((config, temporary))
 }
 
 /// Registers what a data directory that was used before may have already.

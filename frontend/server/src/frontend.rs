@@ -18,7 +18,6 @@ use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use skysail_api::access::Access;
 use skysail_api::http::{self, Door, HttpLimits};
 use skysail_api::management::router;
 use skysail_api::query::QueryService;
@@ -35,6 +34,7 @@ use skysail_rpc::transport::zmq::ZmqListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::access;
 use crate::allow_list::{AllowList, server_keys};
 use crate::config::{Config, LogFormat};
 use crate::data_dir;
@@ -66,6 +66,7 @@ impl Running {
             LogFormat::Json => skysail_monitor::logs::Format::Json,
         };
         skysail_monitor::logs::init(format, &config.log);
+        let (access, tokens) = access::open(config)?;
         let store = FileStore::open(&config.data_dir)?;
         let token = data_dir::join_token(&config.data_dir)?;
         let executable = std::env::current_exe().context("cannot find this executable")?;
@@ -90,17 +91,20 @@ impl Running {
             management: management.address,
             rpc,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            auth: config.auth.name(),
+            auth: config.auth()?.name(),
         };
         let shared = Arc::new(Frontend {
             engine,
             query_ids: QueryIds::open(control.clone())?,
             control,
             about,
-            access: Access::open(),
+            access,
             log_dir: data_dir::log_dir(&config.data_dir),
             body_bytes_max: config.body_bytes_max,
         });
+        if let Some(tokens) = tokens {
+            cores.first().spawn(tokens.watch());
+        }
         let (stop, stopping) = watch::channel(false);
         query.serve(&cores, &query_service(&shared), &stopping);
         let manage = TowerToHyperService::new(router(shared.clone()));
