@@ -17,12 +17,16 @@ pub(crate) fn open(config: &Config) -> Result<(Access, Option<TokenFile>)> {
     let file = TokenFile::open(&config.data_dir)?;
     let tokens = file.tokens();
     if tokens.load().is_empty() {
-        let data_dir = config.data_dir.display();
+        let why = match config.beyond_loopback()? {
+            Some((flag, address)) => format!("{flag} {address} is beyond loopback"),
+            None => "--auth token is given".to_owned(),
+        };
+        let (file, data_dir) = (path(&config.data_dir), config.data_dir.display());
         bail!(
-            "who connects needs a token, and there is none in {} yet: make one with 'skysail tokens \
-             new --name NAME --scope admin,query --data-dir {data_dir}'; or say --auth none to let in \
-             anybody who reaches the ports",
-            path(&config.data_dir).display()
+            "{why}, so who connects needs a token, and there is none in {} yet: make one with \
+             'skysail tokens new --name NAME --scope admin,query --data-dir {data_dir}'; or say \
+             --auth none to let in anybody who reaches the ports",
+            file.display()
         );
     }
     warn_if_plain(config)?;
@@ -31,7 +35,7 @@ pub(crate) fn open(config: &Config) -> Result<(Access, Option<TokenFile>)> {
 
 /// Says so where tokens cross a network that can read them.
 fn warn_if_plain(config: &Config) -> Result<()> {
-    if !config.is_on_loopback()? {
+    if config.beyond_loopback()?.is_some() {
         tracing::warn!(
             "tokens travel unencrypted: let only a trusted network, or a proxy with TLS, reach the \
              ports"

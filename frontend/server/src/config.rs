@@ -221,18 +221,22 @@ impl Config {
         address("management", &self.management)
     }
 
-    /// Whether both ports are for this machine alone.
-    pub(crate) fn is_on_loopback(&self) -> Result<bool> {
-        let addresses = [self.query_address()?, self.management_address()?];
-        Ok(addresses.iter().all(|address| address.ip().is_loopback()))
+    /// A port that others than this machine reach, by its flag.
+    pub(crate) fn beyond_loopback(&self) -> Result<Option<(&'static str, SocketAddr)>> {
+        let ports = [
+            ("--query", self.query_address()?),
+            ("--management", self.management_address()?),
+        ];
+        let mut ports = ports.into_iter();
+        Ok(ports.find(|(_, address)| !address.ip().is_loopback()))
     }
 
     /// Who may connect.
     pub(crate) fn auth(&self) -> Result<Auth> {
-        Ok(match self.auth {
-            Some(auth) => auth,
-            None if self.is_on_loopback()? => Auth::Loopback,
-            None => Auth::Token,
+        Ok(match (self.auth, self.beyond_loopback()?) {
+            (Some(auth), _) => auth,
+            (None, None) => Auth::Loopback,
+            (None, Some(_)) => Auth::Token,
         })
     }
 
@@ -271,17 +275,13 @@ impl Config {
         if self.cores == 0 || self.cores > 1024 {
             bail!("cores is {}, 1 to 1024 allowed", self.cores);
         }
-        let addresses = [
-            ("query", self.query_address()?),
-            ("management", self.management_address()?),
-        ];
-        for (name, address) in addresses {
-            if !address.ip().is_loopback() && self.auth == Some(Auth::Loopback) {
-                bail!(
-                    "--{name} {address} is beyond loopback, which --auth loopback keeps to; leave that \
-                     out to ask for tokens, or say --auth none to let in anybody who reaches it"
-                );
-            }
+        if let Some((flag, address)) = self.beyond_loopback()?
+            && self.auth == Some(Auth::Loopback)
+        {
+            bail!(
+                "{flag} {address} is beyond loopback, which --auth loopback keeps to; leave that \
+                 out to ask for tokens, or say --auth none to let in anybody who reaches it"
+            );
         }
         self.check_rpc(has_curve())
     }

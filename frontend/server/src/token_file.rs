@@ -197,9 +197,15 @@ mod tests {
         }
     }
 
+    fn try_add(data_dir: &Path, name: &str) -> Result<()> {
+        change(data_dir, |tokens| {
+            tokens.push(token(name));
+            Ok(())
+        })
+    }
+
     fn add(data_dir: &Path, name: &str) {
-        let token = token(name);
-        change(data_dir, |tokens| Ok(tokens.push(token))).expect("written");
+        try_add(data_dir, name).expect("written");
     }
 
     #[test]
@@ -218,7 +224,7 @@ mod tests {
     fn what_is_refused_is_not_written() {
         let folder = tempfile::tempdir().expect("a folder");
         add(folder.path(), "a");
-        let twice = change(folder.path(), |tokens| Ok(tokens.push(token("a"))));
+        let twice = try_add(folder.path(), "a");
         let told = twice.expect_err("two of a name").to_string();
         assert!(told.contains("named 'a'"), "{told}");
         let refused: Result<()> = change(folder.path(), |tokens| {
@@ -240,7 +246,11 @@ mod tests {
             file.refresh();
             assert_eq!(tokens.load().len(), count);
         }
-        change(folder.path(), |tokens| Ok(tokens.clear())).expect("written");
+        change(folder.path(), |tokens| {
+            tokens.clear();
+            Ok(())
+        })
+        .expect("written");
         file.refresh();
         assert!(tokens.load().is_empty());
         add(folder.path(), "a");

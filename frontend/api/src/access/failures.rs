@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 /// Addresses of which wrong tokens are counted. When one more comes all are forgotten: whoever
-/// has so many addresses gains [`FREE`] tries at each by that, of 2^256.
+/// has so many addresses gains some tries at each by that, of 2^256.
 pub const ADDRESSES_MAX: usize = 4096;
 /// Wrong tokens without a back-off: people mistype.
 const FREE: u32 = 10;

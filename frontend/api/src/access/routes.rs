@@ -162,8 +162,8 @@ fn matched<'p>(pattern: &str, path: &'p str) -> Option<Option<&'p str>> {
 mod tests {
     use super::*;
 
-    fn of<'p>(method: Method, path: &'p str) -> Found<'p> {
-        QUERY_PORT.by_path(&method, path)
+    fn of<'p>(method: &Method, path: &'p str) -> Found<'p> {
+        QUERY_PORT.by_path(method, path)
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
                 need: QUERY,
                 application: Some("digits"),
             };
-            assert_eq!(of(Method::POST, path), found, "{path}");
+            assert_eq!(of(&Method::POST, path), found, "{path}");
         }
     }
 
@@ -188,7 +188,7 @@ mod tests {
             "/a/predict//",
             "/a/predict/b",
         ] {
-            assert_eq!(of(Method::POST, path), Found::Nothing, "{path}");
+            assert_eq!(of(&Method::POST, path), Found::Nothing, "{path}");
         }
         let pattern = MANAGEMENT_PORT.by_pattern(&Method::GET, "/api/v1/applications/a");
         assert_eq!(pattern, Found::Nothing, "a path is no pattern");
@@ -199,7 +199,7 @@ mod tests {
         let allowed = |text: &str| Found::OtherMethod {
             allowed: text.to_owned(),
         };
-        assert_eq!(of(Method::GET, "/a/predict"), allowed("POST"));
+        assert_eq!(of(&Method::GET, "/a/predict"), allowed("POST"));
         let put = MANAGEMENT_PORT.by_pattern(&Method::PUT, "/api/v1/applications");
         assert_eq!(put, allowed("GET,HEAD,POST"));
         let head = MANAGEMENT_PORT.by_pattern(&Method::HEAD, "/metrics");

@@ -200,10 +200,10 @@ impl Tokens {
     pub(super) fn find(&self, digest: &Digest) -> Option<Arc<Token>> {
         let prefix = |token: &Token| token.sha256.prefix().cmp(digest.prefix());
         let first = self.0.partition_point(|token| prefix(token).is_lt());
-        let alike = self.0[first..]
+        let mut alike = self.0[first..]
             .iter()
             .take_while(|token| prefix(token).is_eq());
         let is_it = |token: &&Arc<Token>| bool::from(token.sha256.0.ct_eq(&digest.0));
-        alike.cloned().find(|token| is_it(&token))
+        alike.find(is_it).cloned()
     }
 }
