@@ -35,8 +35,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use hyper::{Request, StatusCode};
+use hyper::header::{ALLOW, AUTHORIZATION, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Method, Request, StatusCode};
 use thiserror::Error;
 
 pub use failures::ADDRESSES_MAX;
@@ -104,7 +104,7 @@ pub struct Granted {
     token: Option<Arc<Token>>,
 }
 
-/// Why somebody is not let in.
+/// Why a request is turned away before anything is done for it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Denied {
@@ -147,6 +147,20 @@ pub enum Denied {
         /// The one that was asked for, if it was one.
         application: Option<String>,
     },
+    /// The port's table does not have the path.
+    #[error("no such path: {}", .path.escape_default())]
+    NoRoute {
+        /// The path.
+        path: String,
+    },
+    /// The port's table has the path, but not with this method.
+    #[error("{method} is not allowed here, only {allowed}")]
+    OtherMethod {
+        /// The method.
+        method: Method,
+        /// Those with which it is there.
+        allowed: String,
+    },
 }
 
 impl Access {
@@ -167,7 +181,8 @@ impl Access {
 
     /// Whether `caller` may use the route that was found for its request.
     ///
-    /// What is not in the table needs some token, so that nobody else learns what there is.
+    /// What is not in the table is there for nobody. Saying so needs some token, so that nobody
+    /// else learns what there is.
     ///
     /// # Errors
     /// Why not.
@@ -177,14 +192,24 @@ impl Access {
         found: &Found<'_>,
         now: impl FnOnce() -> Now,
     ) -> Result<Granted, Denied> {
-        let Found::Listed { need, application } = *found else {
-            return self.check(caller, Need::AnyToken, now);
+        let (need, application) = match found {
+            Found::Listed { need, application } => (*need, *application),
+            _ => (Need::AnyToken, None),
         };
         let granted = self.check(caller, need, now)?;
         if let Need::Scope(Scope::Query | Scope::Feedback) = need {
             granted.may_use(application)?;
         }
-        Ok(granted)
+        match found {
+            Found::Listed { .. } => Ok(granted),
+            Found::OtherMethod { method, allowed } => Err(Denied::OtherMethod {
+                method: (*method).clone(),
+                allowed: allowed.clone(),
+            }),
+            Found::Nothing { path } => Err(Denied::NoRoute {
+                path: (*path).to_owned(),
+            }),
+        }
     }
 
     /// Whether `caller` has what is needed. Whoever knows the application only later asks
@@ -310,7 +335,11 @@ impl Denied {
         match self {
             Denied::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Denied::Scope { .. } | Denied::Application { .. } => StatusCode::FORBIDDEN,
-            _ => StatusCode::UNAUTHORIZED,
+            Denied::NoRoute { .. } => StatusCode::NOT_FOUND,
+            Denied::OtherMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Denied::Missing | Denied::NoBearer | Denied::Unknown | Denied::Expired { .. } => {
+                StatusCode::UNAUTHORIZED
+            }
         }
     }
 
@@ -319,8 +348,11 @@ impl Denied {
     pub fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Denied::TooMany { wait } => Some((RETRY_AFTER, whole_seconds(*wait).into())),
-            Denied::Scope { .. } | Denied::Application { .. } => None,
-            _ => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Denied::OtherMethod { allowed, .. } => Some((ALLOW, allowed.parse().ok()?)),
+            Denied::Scope { .. } | Denied::Application { .. } | Denied::NoRoute { .. } => None,
+            Denied::Missing | Denied::NoBearer | Denied::Unknown | Denied::Expired { .. } => {
+                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::Uri;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -37,7 +37,7 @@ use axum::routing::get;
 use skysail_control::ControlError;
 use skysail_monitor::metrics;
 
-use crate::access::routes::{Found, MANAGEMENT_PORT};
+use crate::access::routes::MANAGEMENT_PORT;
 use crate::access::{Caller, Granted, Now};
 use crate::answered::Answered;
 use crate::frontend::Frontend;
@@ -71,7 +71,6 @@ fn routes() -> Router<Shared> {
         .nest("/api/v1", v1::router())
         .route("/metrics", get(metrics_text))
         .route("/health", get(health))
-        .fallback(no_such_path)
 }
 
 /// What is registered, connected and running, as `/api/v1/status` answers it.
@@ -91,40 +90,37 @@ struct Gate {
 
 impl Gate {
     async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-        let pattern = request.extensions().get::<MatchedPath>();
-        let pattern = pattern.map_or("", MatchedPath::as_str);
-        let found = MANAGEMENT_PORT.by_pattern(request.method(), pattern);
-        let response = match (gate.admit(&request, &found), found) {
-            (Err(refusal), _) => denial(refusal, request.uri().path()),
-            (Ok(_), Found::OtherMethod { allowed }) => {
-                let path = request.uri().path();
-                Refusal::wrong_method(request.method(), path, allowed).into_response()
-            }
-            // The router matched a route that the table lacks.
-            (Ok(_), Found::Nothing) if !pattern.is_empty() => {
-                Refusal::no_such_path(request.uri().path()).into_response()
-            }
-            (Ok(granted), _) => audited(granted, request, next).await,
+        let response = match gate.admit(&request) {
+            Ok(granted) => audited(granted, request, next).await,
+            Err(refusal) => turned_away(refusal, request.uri().path()),
         };
         gate.answered.count(response.status());
         response
     }
 
-    fn admit(&self, request: &Request, found: &Found<'_>) -> Result<Granted, Refusal> {
+    fn admit(&self, request: &Request) -> Result<Granted, Refusal> {
         if self.is_loopback
             && let Some(why) = guard::refusal(request.headers())
         {
             return Err(Refusal::forbidden(why));
         }
+        let pattern = request.extensions().get::<MatchedPath>();
+        let pattern = pattern.map(MatchedPath::as_str);
+        let (method, path) = (request.method(), request.uri().path());
+        let found = MANAGEMENT_PORT.by_pattern(method, pattern, path);
         let access = &self.frontend.access;
-        let admitted = access.admit(&Caller::of(request), found, Now::read);
+        let admitted = access.admit(&Caller::of(request), &found, Now::read);
         admitted.map_err(|denied| Refusal::denied(&denied))
     }
 }
 
-/// Clipper's clients read plain text.
-fn denial(refusal: Refusal, path: &str) -> Response {
-    match path.starts_with("/admin/") {
+/// Who asks is told so in Clipper's plain text by its routes; what is not there is no route of it.
+fn turned_away(refusal: Refusal, path: &str) -> Response {
+    let is_absent = matches!(
+        refusal.status,
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
+    );
+    match path.starts_with("/admin/") && !is_absent {
         true => PlainRefusal(refusal).into_response(),
         false => refusal.into_response(),
     }
@@ -180,10 +176,6 @@ async fn metrics_text(State(frontend): State<Shared>) -> impl IntoResponse {
 
 async fn health() -> impl IntoResponse {
     errors::json(&serde_json::json!({ "status": "ok" }))
-}
-
-async fn no_such_path(uri: Uri) -> Refusal {
-    Refusal::no_such_path(uri.path())
 }
 
 #[cfg(test)]

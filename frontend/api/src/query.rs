@@ -16,13 +16,13 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http_body_util::Full;
 use hyper::body::Body;
-use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use skysail_core::Input;
 use skysail_engine::{Answer, AskError, Resolved, Route};
 use skysail_rpc::PayloadBuf;
 
-use crate::access::routes::{Found, QUERY_PORT};
+use crate::access::routes::QUERY_PORT;
 use crate::access::{Caller, Denied, Now};
 use crate::answered::Answered;
 use crate::frontend::Frontend;
@@ -119,22 +119,11 @@ impl QueryService {
 
     /// Lets a request in that its port has a route for, from whoever may use it.
     fn admit<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
-        let (method, path) = (request.method(), request.uri().path());
-        let found = QUERY_PORT.by_path(method, path);
+        let found = QUERY_PORT.by_path(request.method(), request.uri().path());
         let access = &self.frontend.access;
-        let admitted = access.admit(&Caller::of(request), &found, Now::read);
-        admitted.map_err(|denied| access_refusal(&denied))?;
-        match found {
-            Found::Listed { .. } => Ok(()),
-            Found::OtherMethod { allowed } => {
-                let cause = format!("{method} is not allowed here, only {allowed}");
-                let header = HeaderValue::try_from(allowed).ok();
-                Err(Refusal {
-                    header: header.map(|allowed| Box::new((ALLOW, allowed))),
-                    ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", cause)
-                })
-            }
-            Found::Nothing => Err(no_such_path(path)),
+        match access.admit(&Caller::of(request), &found, Now::read) {
+            Ok(_) => Ok(()),
+            Err(denied) => Err(access_refusal(&denied)),
         }
     }
 
@@ -154,13 +143,11 @@ impl QueryService {
         })
     }
 
+    /// The application of a path that was let in.
     fn route(&self, path: &str) -> Result<Arc<Route>, Refusal> {
         let inner = path.strip_prefix('/').unwrap_or(path);
         let inner = inner.strip_suffix('/').unwrap_or(inner);
-        let app = inner
-            .strip_suffix("/predict")
-            .filter(|app| !app.contains('/'));
-        let app = app.ok_or_else(|| no_such_path(path))?;
+        let app = inner.strip_suffix("/predict").unwrap_or(inner);
         self.frontend.engine.route(app).ok_or_else(|| {
             let cause = format!("no application is named '{}'", app.escape_default());
             Refusal::new(StatusCode::NOT_FOUND, "Not found", cause)
@@ -249,15 +236,12 @@ fn refuse(refusal: &Refusal) -> Reply {
     reply
 }
 
-fn no_such_path(path: &str) -> Refusal {
-    let cause = format!("no such path: {}", path.escape_default());
-    Refusal::new(StatusCode::NOT_FOUND, "Not found", cause)
-}
-
 fn access_refusal(denied: &Denied) -> Refusal {
     let error = match denied.status() {
         StatusCode::FORBIDDEN => "Forbidden",
         StatusCode::TOO_MANY_REQUESTS => "Too many requests",
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::METHOD_NOT_ALLOWED => "Method not allowed",
         _ => "Unauthorized",
     };
     Refusal {

@@ -87,25 +87,36 @@ pub enum Found<'p> {
     },
     /// The path, but not with this method.
     OtherMethod {
+        /// The method.
+        method: &'p Method,
         /// Those with which it is there, as the `Allow` header has them.
         allowed: String,
     },
     /// Nothing.
-    Nothing,
+    Nothing {
+        /// The path.
+        path: &'p str,
+    },
 }
 
 impl Routes {
-    /// What stands for a pattern, as a router matched it.
+    /// What stands for the pattern that a router matched with this path, if it matched one.
     #[must_use]
-    pub fn by_pattern(&self, method: &Method, pattern: &str) -> Found<'static> {
-        self.find(method, |listed| (listed == pattern).then_some(None))
+    pub fn by_pattern<'p>(
+        &self,
+        method: &'p Method,
+        pattern: Option<&str>,
+        path: &'p str,
+    ) -> Found<'p> {
+        let matched = |listed: &str| (Some(listed) == pattern).then_some(None);
+        self.find(method, path, matched)
     }
 
     /// What stands for a path. One slash at its end makes no difference.
     #[must_use]
-    pub fn by_path<'p>(&self, method: &Method, path: &'p str) -> Found<'p> {
-        let path = path.strip_suffix('/').unwrap_or(path);
-        self.find(method, |pattern| matched(pattern, path))
+    pub fn by_path<'p>(&self, method: &'p Method, path: &'p str) -> Found<'p> {
+        let bare = path.strip_suffix('/').unwrap_or(path);
+        self.find(method, path, |pattern| matched(pattern, bare))
     }
 
     /// All of them.
@@ -117,10 +128,11 @@ impl Routes {
     /// The first route whose pattern is `matched`, which gives the application.
     fn find<'p>(
         &self,
-        method: &Method,
+        method: &'p Method,
+        path: &'p str,
         matched: impl Fn(&str) -> Option<Option<&'p str>>,
     ) -> Found<'p> {
-        let method = match method.as_str() {
+        let asked = match method.as_str() {
             "HEAD" => "GET",
             other => other,
         };
@@ -129,15 +141,16 @@ impl Routes {
             let Some(application) = matched(pattern) else {
                 continue;
             };
-            if listed == method {
+            if listed == asked {
                 return Found::Listed { need, application };
             }
             allowed.push(listed);
         }
         if allowed.is_empty() {
-            return Found::Nothing;
+            return Found::Nothing { path };
         }
         Found::OtherMethod {
+            method,
             allowed: allowed.join(",").replace("GET", "GET,HEAD"),
         }
     }
@@ -162,7 +175,7 @@ fn matched<'p>(pattern: &str, path: &'p str) -> Option<Option<&'p str>> {
 mod tests {
     use super::*;
 
-    fn of<'p>(method: &Method, path: &'p str) -> Found<'p> {
+    fn of<'p>(method: &'p Method, path: &'p str) -> Found<'p> {
         QUERY_PORT.by_path(method, path)
     }
 
@@ -188,21 +201,26 @@ mod tests {
             "/a/predict//",
             "/a/predict/b",
         ] {
-            assert_eq!(of(&Method::POST, path), Found::Nothing, "{path}");
+            assert_eq!(of(&Method::POST, path), Found::Nothing { path }, "{path}");
         }
-        let pattern = MANAGEMENT_PORT.by_pattern(&Method::GET, "/api/v1/applications/a");
-        assert_eq!(pattern, Found::Nothing, "a path is no pattern");
+        let path = "/api/v1/applications/a";
+        for pattern in [None, Some(path)] {
+            let found = MANAGEMENT_PORT.by_pattern(&Method::GET, pattern, path);
+            assert_eq!(found, Found::Nothing { path }, "a path is no pattern");
+        }
     }
 
     #[test]
     fn a_method_that_is_not_listed_is_told_which_are() {
-        let allowed = |text: &str| Found::OtherMethod {
-            allowed: text.to_owned(),
+        let allowed = |found| match found {
+            Found::OtherMethod { allowed, .. } => allowed,
+            other => panic!("{other:?}"),
         };
-        assert_eq!(of(&Method::GET, "/a/predict"), allowed("POST"));
-        let put = MANAGEMENT_PORT.by_pattern(&Method::PUT, "/api/v1/applications");
-        assert_eq!(put, allowed("GET,HEAD,POST"));
-        let head = MANAGEMENT_PORT.by_pattern(&Method::HEAD, "/metrics");
+        assert_eq!(allowed(of(&Method::GET, "/a/predict")), "POST");
+        let manage = |method, path| MANAGEMENT_PORT.by_pattern(method, Some(path), path);
+        let put = manage(&Method::PUT, "/api/v1/applications");
+        assert_eq!(allowed(put), "GET,HEAD,POST");
+        let head = manage(&Method::HEAD, "/metrics");
         assert!(matches!(head, Found::Listed { need: METRICS, .. }));
     }
 

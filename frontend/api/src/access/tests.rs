@@ -168,12 +168,13 @@ fn a_token_for_an_application_asks_no_other() {
         };
         bench.access.admit(&caller, found, || bench.now)
     };
-    let post = hyper::Method::POST;
+    let post = Method::POST;
     assert!(admit(&QUERY_PORT.by_path(&post, "/digits/predict")).is_ok());
     let other = admit(&QUERY_PORT.by_path(&post, "/spam/predict")).expect_err("another");
     assert_eq!(other.status(), StatusCode::FORBIDDEN);
     assert!(other.to_string().ends_with("than 'spam'"), "{other}");
-    let admin = MANAGEMENT_PORT.by_pattern(&post, "/api/v1/models");
+    let path = "/api/v1/models";
+    let admin = MANAGEMENT_PORT.by_pattern(&post, Some(path), path);
     assert!(admit(&admin).is_ok(), "only what queries is restricted");
     let all = Found::Listed {
         need: Need::Scope(Scope::Query),
@@ -184,7 +185,7 @@ fn a_token_for_an_application_asks_no_other() {
 }
 
 #[test]
-fn what_is_not_in_the_table_needs_some_token() {
+fn what_is_not_in_the_table_is_told_to_who_has_some_token() {
     let (secret, one) = token("one", &[Scope::Metrics]);
     let bench = Bench::new(vec![one]);
     let header = format!("Bearer {}", secret.reveal());
@@ -193,10 +194,35 @@ fn what_is_not_in_the_table_needs_some_token() {
             authorization,
             peer: None,
         };
-        bench.access.admit(&caller, &Found::Nothing, || bench.now)
+        let found = QUERY_PORT.by_path(&Method::GET, "/nothing");
+        let denied = bench.access.admit(&caller, &found, || bench.now);
+        denied.expect_err("there is nothing").status().as_u16()
     };
-    assert_eq!(admit(None).expect_err("no token"), Denied::Missing);
-    assert!(admit(Some(header.as_bytes())).is_ok());
+    assert_eq!(admit(None), 401);
+    assert_eq!(admit(Some(header.as_bytes())), 404);
+}
+
+#[test]
+fn what_is_not_in_the_table_is_refused_by_an_open_front_end_too() {
+    let caller = Caller {
+        authorization: None,
+        peer: None,
+    };
+    let never = || -> Now { unreachable!("no clock is read") };
+    let admit = |method, path| {
+        let found = QUERY_PORT.by_path(method, path);
+        Access::open().admit(&caller, &found, never)
+    };
+    assert!(admit(&Method::POST, "/a/predict").is_ok());
+    let denied = admit(&Method::POST, "/a\n/b").expect_err("no such path");
+    assert_eq!((denied.status().as_u16(), denied.header()), (404, None));
+    assert_eq!(denied.to_string(), "no such path: /a\\n/b");
+    let denied = admit(&Method::PUT, "/a/predict").expect_err("no such method");
+    assert_eq!(denied.status().as_u16(), 405);
+    assert_eq!(
+        denied.header(),
+        Some((ALLOW, HeaderValue::from_static("POST")))
+    );
 }
 
 #[test]

@@ -6,8 +6,8 @@
 use std::error::Error;
 
 use axum::Json;
-use axum::http::header::{ALLOW, CONTENT_TYPE};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
@@ -70,30 +70,13 @@ impl Refusal {
         }
     }
 
-    pub(super) fn no_such_path(path: &str) -> Refusal {
-        let message = format!("no such path: {}", path.escape_default());
-        Refusal::new(StatusCode::NOT_FOUND, "not_found", message)
-    }
-
-    /// Of a path that takes the methods `allowed`.
-    pub(super) fn wrong_method(method: &Method, path: &str, allowed: String) -> Refusal {
-        let message = format!("{method} is not allowed at {}", path.escape_default());
-        let header = HeaderValue::try_from(allowed).ok();
-        Refusal {
-            header: header.map(|allowed| Box::new((ALLOW, allowed))),
-            ..Refusal::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                message,
-            )
-        }
-    }
-
-    /// A request of somebody who may not make it.
+    /// A request that is turned away before anything is done for it.
     pub(super) fn denied(denied: &Denied) -> Refusal {
         let kind = match denied.status() {
             StatusCode::FORBIDDEN => "forbidden",
             StatusCode::TOO_MANY_REQUESTS => "too_many_requests",
+            StatusCode::NOT_FOUND => "not_found",
+            StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
             _ => "unauthorized",
         };
         Refusal {
