@@ -7,6 +7,7 @@ use serde::Serialize;
 use skysail_control::Control;
 use skysail_engine::Engine;
 
+use crate::access::Access;
 use crate::query_ids::QueryIds;
 use crate::readiness::Readiness;
 
@@ -23,6 +24,8 @@ pub struct Frontend {
     pub readiness: Readiness,
     /// Where it listens and what it is.
     pub about: About,
+    /// Who is let in at its ports.
+    pub access: Access,
     /// Where the logs of deployed replicas are.
     pub log_dir: std::path::PathBuf,
     /// Largest JSON body of a query.
@@ -47,6 +50,7 @@ pub struct About {
     pub rpc: Vec<String>,
     /// Its version.
     pub version: String,
-    /// `loopback`: only this machine may connect; `none`: anybody may, by the operator's word.
+    /// `loopback`: only this machine may connect; `token`: whoever has a token may; `none`: anybody
+    /// may, by the operator's word.
     pub auth: &'static str,
 }

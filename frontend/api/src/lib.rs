@@ -8,12 +8,14 @@
 //! | [`options`] | what a request may ask for beside its answer |
 //! | [`management`] | the management port |
 //! | [`readiness`] | whether new clients are wanted |
+//! | [`access`] | tokens: who may do what at which port |
 //! | [`guard`] | what keeps web pages away from a loopback socket |
 //!
 //! Errors of the crates below become statuses here and nowhere else.
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 mod answered;
 mod frontend;
 pub mod guard;

@@ -8,6 +8,7 @@
 //! | `/health` | 200 while requests are answered at all |
 //! | `/ready` | 200 while new clients are wanted, else 503 and the reason |
 //!
+//! What each route needs stands in [`MANAGEMENT_PORT`]; a route that is missing there is refused.
 //! Commands block on a disk, so they run on tokio's blocking threads, never on a runtime that
 //! carries queries.
 //!
@@ -28,19 +29,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use skysail_control::ControlError;
 use skysail_monitor::metrics;
 
+use crate::access::routes::MANAGEMENT_PORT;
+use crate::access::{Caller, Granted, Now};
 use crate::answered::Answered;
 use crate::frontend::Frontend;
 use crate::guard;
-use errors::Refusal;
+use errors::{PlainRefusal, Refusal};
 
 /// Longest body of a command.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -55,17 +58,21 @@ pub fn router(frontend: Arc<Frontend>) -> Router {
     let gate = Gate {
         answered: Answered::new(frontend.engine.metrics(), "management"),
         is_loopback: frontend.about.management.ip().is_loopback(),
+        frontend: frontend.clone(),
     };
+    routes()
+        .layer(middleware::from_fn_with_state(gate, Gate::pass))
+        .with_state(frontend)
+}
+
+/// What there is, before anybody asks who may use it.
+fn routes() -> Router<Shared> {
     Router::new()
         .nest("/admin", clipper::router())
         .nest("/api/v1", v1::router())
         .route("/metrics", get(metrics_text))
         .route("/health", get(health))
         .route("/ready", get(ready))
-        .fallback(no_such_path)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(gate, Gate::pass))
-        .with_state(frontend)
 }
 
 /// What is registered, connected and running, as `/api/v1/status` answers it.
@@ -80,21 +87,57 @@ pub fn status(frontend: &Frontend) -> serde_json::Value {
 struct Gate {
     answered: Answered,
     is_loopback: bool,
+    frontend: Shared,
 }
 
 impl Gate {
     async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-        let refused = gate
-            .is_loopback
-            .then(|| guard::refusal(request.headers()))
-            .flatten();
-        let response = match refused {
-            Some(why) => Refusal::forbidden(why).into_response(),
-            None => in_json(next.run(request).await),
+        let response = match gate.admit(&request) {
+            Ok(granted) => audited(granted, request, next).await,
+            Err(refusal) => turned_away(refusal, request.uri().path()),
         };
         gate.answered.count(response.status());
         response
     }
+
+    fn admit(&self, request: &Request) -> Result<Granted, Refusal> {
+        if self.is_loopback
+            && let Some(why) = guard::refusal(request.headers())
+        {
+            return Err(Refusal::forbidden(why));
+        }
+        let pattern = request.extensions().get::<MatchedPath>();
+        let pattern = pattern.map(MatchedPath::as_str);
+        let (method, path) = (request.method(), request.uri().path());
+        let found = MANAGEMENT_PORT.by_pattern(method, pattern, path);
+        let access = &self.frontend.access;
+        let admitted = access.admit(&Caller::of(request), &found, Now::read);
+        admitted.map_err(|denied| Refusal::denied(&denied))
+    }
+}
+
+/// Who asks is told so in Clipper's plain text by its routes; what is not there is no route of it.
+fn turned_away(refusal: Refusal, path: &str) -> Response {
+    let is_absent = matches!(
+        refusal.status,
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
+    );
+    match path.starts_with("/admin/") && !is_absent {
+        true => PlainRefusal(refusal).into_response(),
+        false => refusal.into_response(),
+    }
+}
+
+/// Answers a request; logs what the holder of a token has done, or tried to.
+async fn audited(granted: Granted, request: Request, next: Next) -> Response {
+    let Some(token) = granted.name().filter(|_| !request.method().is_safe()) else {
+        return in_json(next.run(request).await);
+    };
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = in_json(next.run(request).await);
+    let status = response.status().as_u16();
+    tracing::info!(token, %method, path, status, "a management request");
+    response
 }
 
 /// What axum refuses by itself, a path that is not UTF-8, in our words.
@@ -148,14 +191,6 @@ async fn ready(State(frontend): State<Shared>) -> impl IntoResponse {
             (StatusCode::SERVICE_UNAVAILABLE, errors::json(&body))
         }
     }
-}
-
-async fn no_such_path(uri: Uri) -> Refusal {
-    Refusal::no_such_path(uri.path())
-}
-
-async fn wrong_method(method: Method, uri: Uri) -> Refusal {
-    Refusal::wrong_method(&method, uri.path())
 }
 
 #[cfg(test)]

@@ -23,11 +23,15 @@ use bytes::Bytes;
 use hyper::Request;
 use hyper::body::Body;
 
+use crate::access::routes::QUERY_PORT;
+use crate::access::{Caller, Denied, Now};
 use crate::answered::Answered;
 use crate::frontend::Frontend;
 use crate::guard;
 use clipper::Clipper;
-use v2::V2;
+use grpc::Grpc;
+use v2::path::Path;
+use v2::{Kind, V2, V2Error};
 
 pub use reply::{Reply, ReplyBody};
 
@@ -59,14 +63,14 @@ impl QueryService {
     }
 
     /// Answers one request.
-    pub async fn handle<B>(&self, request: Request<B>) -> Reply
+    pub async fn handle<B>(&self, mut request: Request<B>) -> Reply
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BodyFailure> + Send,
     {
         let protocol = Protocol::of(&request);
-        let reply = match self.admit(&request) {
-            Err(denied) => protocol.refuse(&denied),
+        let reply = match self.admit(protocol, &mut request) {
+            Err(refused) => refused,
             Ok(()) => match protocol {
                 Protocol::Clipper => self.clipper.handle(request).await,
                 Protocol::V2 => self.v2.handle(request).await,
@@ -77,9 +81,27 @@ impl QueryService {
         reply
     }
 
-    fn admit<B>(&self, request: &Request<B>) -> Result<(), &'static str> {
-        let refused = self.is_loopback.then(|| guard::refusal(request.headers()));
-        refused.flatten().map_or(Ok(()), Err)
+    /// Lets a request in that its protocol has a route for, from whoever may use it. What it was
+    /// granted goes with a call of gRPC, whose message says whom it is for.
+    fn admit<B>(&self, protocol: Protocol, request: &mut Request<B>) -> Result<(), Reply> {
+        if self.is_loopback
+            && let Some(why) = guard::refusal(request.headers())
+        {
+            return Err(protocol.forbid(why));
+        }
+        let (method, path) = (request.method(), request.uri().path());
+        let access = &self.v2.frontend().access;
+        let caller = Caller::of(request);
+        let admitted = match protocol {
+            Protocol::Clipper => access.admit(&caller, &QUERY_PORT.by_path(method, path), Now::read),
+            Protocol::V2 => access.admit(&caller, &Path::find(method, path), Now::read),
+            Protocol::Grpc => access.admit_unnamed(&caller, &grpc::found(method, path), Now::read),
+        };
+        let granted = admitted.map_err(|denied| protocol.deny(&denied))?;
+        if protocol == Protocol::Grpc {
+            request.extensions_mut().insert(granted);
+        }
+        Ok(())
     }
 }
 
@@ -100,6 +122,29 @@ impl Protocol {
         } else {
             Protocol::Clipper
         }
+    }
+
+    /// The answer to a web page of another site.
+    fn forbid(self, why: &str) -> Reply {
+        let error = || V2Error::new(Kind::Forbidden, why);
+        match self {
+            Protocol::Clipper => clipper::forbidden(why),
+            Protocol::V2 => v2::refuse(&error(), None),
+            Protocol::Grpc => grpc::refused(error()).map(ReplyBody::from),
+        }
+    }
+
+    /// The answer to whoever may not do this, or to what there is not.
+    fn deny(self, denied: &Denied) -> Reply {
+        let mut reply = match self {
+            Protocol::Clipper => clipper::denied(denied),
+            Protocol::V2 => v2::refuse(&V2Error::from(denied), None),
+            Protocol::Grpc => return grpc::refused(V2Error::from(denied)).map(ReplyBody::from),
+        };
+        if let Some((name, value)) = denied.header() {
+            reply.headers_mut().insert(name, value);
+        }
+        reply
     }
 }
 

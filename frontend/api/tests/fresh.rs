@@ -4,21 +4,22 @@
 
 use std::path::Path;
 
+use prost::Message as _;
+
 /// The code, and the descriptors that reflection tells.
 fn generate() -> (Vec<u8>, Vec<u8>) {
     let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
     let descriptors = protox::compile(["inference.proto"], [&protos]).unwrap();
+    let described = descriptors.encode_to_vec();
     let out = tempfile::tempdir().unwrap();
-    let described = out.path().join("inference.bin");
     tonic_prost_build::configure()
         .build_client(false)
         .bytes(".")
-        .file_descriptor_set_path(&described)
         .out_dir(out.path())
         .compile_fds(descriptors)
         .unwrap();
     let code = std::fs::read(out.path().join("inference.rs")).unwrap();
-    (code, std::fs::read(described).unwrap())
+    (code, described)
 }
 
 #[test]

@@ -11,7 +11,6 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +23,7 @@ use skysail_rpc::keys::{PublicKey, SecretKey, read_text};
 use skysail_rpc::transport::ServerKeys;
 
 use crate::keys;
+use crate::seen::Seen;
 
 /// Files that are read; what is beyond lets nobody in.
 const KEYS_MAX: usize = 1024;
@@ -37,16 +37,6 @@ pub(crate) struct AllowList {
     names: HashMap<PublicKey, Name>,
     grants: Arc<ArcSwap<Grants>>,
     logged: Option<Instant>,
-}
-
-/// A file as it was when it was read.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Seen {
-    path: PathBuf,
-    inode: u64,
-    bytes: u64,
-    /// In seconds and nanoseconds: of the content, and of the inode.
-    changed: [(i64, i64); 2],
 }
 
 /// The keys of a front end whose directory is `folder`.
@@ -165,19 +155,7 @@ fn list(folder: &Path) -> std::io::Result<Vec<Seen>> {
         if path.extension().is_none_or(|extension| extension != "pub") {
             continue;
         }
-        // Followed, so that a link to a mounted secret will do. One that is gone is no file.
-        let Some(data) = path.metadata().ok().filter(std::fs::Metadata::is_file) else {
-            continue;
-        };
-        found.push(Seen {
-            path,
-            inode: data.ino(),
-            bytes: data.len(),
-            changed: [
-                (data.mtime(), data.mtime_nsec()),
-                (data.ctime(), data.ctime_nsec()),
-            ],
-        });
+        found.extend(Seen::of(&path));
     }
     found.sort();
     Ok(found)

@@ -14,7 +14,7 @@ pub(crate) mod load;
 mod models;
 pub(crate) mod parse;
 mod predict;
-mod render;
+pub(crate) mod render;
 mod status;
 pub(crate) mod top;
 mod tune;

@@ -77,8 +77,8 @@ pub(crate) struct Config {
     pub(crate) tls_key: Option<PathBuf>,
     /// How long, after SIGTERM, a front end answers new clients while it says that it is not ready.
     pub(crate) drain_notice_seconds: u32,
-    /// Who may connect.
-    pub(crate) auth: Auth,
+    /// Who may connect; none: only this machine on loopback, beyond it whoever has a token.
+    pub(crate) auth: Option<Auth>,
     /// What is logged: a level, or a filter such as `info,skysail_engine=debug`.
     pub(crate) log: String,
     /// How it is logged.
@@ -91,6 +91,8 @@ pub(crate) struct Config {
 pub(crate) enum Auth {
     /// Only this machine
     Loopback,
+    /// Whoever has a token; see skysail tokens
+    Token,
     /// Anybody who reaches the port
     None,
 }
@@ -99,6 +101,7 @@ impl Auth {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Auth::Loopback => "loopback",
+            Auth::Token => "token",
             Auth::None => "none",
         }
     }
@@ -189,8 +192,7 @@ pub(crate) struct Flags {
     #[arg(long = "drain-notice", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) drain_notice_seconds: Option<u32>,
-    /// Who may connect; addresses beyond loopback need `none` until there are tokens
-    /// [default: loopback]
+    /// Who may connect [default: loopback; token if an address is beyond loopback]
     #[arg(long, value_name = "WHO")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) auth: Option<Auth>,
@@ -231,7 +233,7 @@ impl Config {
             tls_cert: None,
             tls_key: None,
             drain_notice_seconds: 5,
-            auth: Auth::Loopback,
+            auth: None,
             log: "info".into(),
             log_format: LogFormat::Text,
         }
@@ -269,6 +271,25 @@ impl Config {
     /// The address for management.
     pub(crate) fn management_address(&self) -> Result<SocketAddr> {
         address("management", &self.management)
+    }
+
+    /// A port that others than this machine reach, by its flag.
+    pub(crate) fn beyond_loopback(&self) -> Result<Option<(&'static str, SocketAddr)>> {
+        let ports = [
+            ("--query", self.query_address()?),
+            ("--management", self.management_address()?),
+        ];
+        let mut ports = ports.into_iter();
+        Ok(ports.find(|(_, address)| !address.ip().is_loopback()))
+    }
+
+    /// Who may connect.
+    pub(crate) fn auth(&self) -> Result<Auth> {
+        Ok(match (self.auth, self.beyond_loopback()?) {
+            (Some(auth), _) => auth,
+            (None, None) => Auth::Loopback,
+            (None, Some(_)) => Auth::Token,
+        })
     }
 
     /// Memory shared with containers.
@@ -330,17 +351,13 @@ impl Config {
         if self.cores == 0 || self.cores > 1024 {
             bail!("cores is {}, 1 to 1024 allowed", self.cores);
         }
-        let addresses = [
-            ("query", self.query_address()?),
-            ("management", self.management_address()?),
-        ];
-        for (name, address) in addresses {
-            if !address.ip().is_loopback() && self.auth != Auth::None {
-                bail!(
-                    "--{name} {address} is beyond loopback, where anybody who reaches it could use \
-                     it; say --auth none if that is wanted"
-                );
-            }
+        if let Some((flag, address)) = self.beyond_loopback()?
+            && self.auth == Some(Auth::Loopback)
+        {
+            bail!(
+                "{flag} {address} is beyond loopback, which --auth loopback keeps to; leave that \
+                 out to ask for tokens, or say --auth none to let in anybody who reaches it"
+            );
         }
         self.check_queries()?;
         self.check_rpc(has_curve())
@@ -457,7 +474,8 @@ fn address(name: &str, text: &str) -> Result<SocketAddr> {
     resolved.next().with_context(wrong)
 }
 
-fn default_data_dir() -> PathBuf {
+/// Where state is unless told.
+pub(crate) fn default_data_dir() -> PathBuf {
     let home = |variable, below: &str| {
         let folder = std::env::var_os(variable).filter(|folder| !folder.is_empty())?;
         Some(PathBuf::from(folder).join(below))
@@ -559,18 +577,28 @@ mod tests {
     }
 
     #[test]
-    fn beyond_loopback_it_wants_to_be_told() {
-        let open = Flags {
-            query: Some("0.0.0.0:1".into()),
-            ..Flags::default()
+    fn beyond_loopback_tokens_are_asked_for_unless_it_is_told_otherwise() {
+        let auth = |query: &str, management: &str, auth| {
+            let flags = Flags {
+                query: Some(query.into()),
+                management: Some(management.into()),
+                auth,
+                ..Flags::default()
+            };
+            read(&flags)?.auth()
         };
-        let error = read(&open).expect_err("refused").to_string();
-        assert!(error.contains("--auth none"), "{error}");
-        read(&Flags {
-            auth: Some(Auth::None),
-            ..open
-        })
-        .expect("told");
+        let (here, open) = ("127.0.0.1:1", "0.0.0.0:1");
+        assert_eq!(auth(here, "[::1]:1", None).expect("right"), Auth::Loopback);
+        for (query, management) in [(open, here), (here, open), (here, "192.0.2.1:1")] {
+            assert_eq!(auth(query, management, None).expect("right"), Auth::Token);
+            for told in [Auth::Token, Auth::None] {
+                assert_eq!(auth(query, management, Some(told)).expect("told"), told);
+                assert_eq!(auth(here, here, Some(told)).expect("told"), told);
+            }
+            let refused = auth(query, management, Some(Auth::Loopback));
+            let error = refused.expect_err("refused").to_string();
+            assert!(error.contains("--auth none"), "{error}");
+        }
     }
 
     #[test]
@@ -578,7 +606,7 @@ mod tests {
         let config = |rpc: &str, keys: Option<&str>| Config {
             rpc: vec!["ipc:///d/rpc.sock".into(), format!("tcp://{rpc}")],
             keys: keys.map(PathBuf::from),
-            auth: Auth::None,
+            auth: Some(Auth::None),
             ..Config::defaults()
         };
         let refused = |config: Config, has_curve| {

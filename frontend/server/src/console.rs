@@ -19,6 +19,12 @@ pub(crate) fn print(line: &str) {
     drop(writeln!(std::io::stdout(), "{line}"));
 }
 
+/// Prints a line beside the output, for people.
+pub(crate) fn note(line: &str) {
+    // As little a reason to stop.
+    drop(writeln!(std::io::stderr(), "{line}"));
+}
+
 /// Says in one line what went wrong; gives the exit status.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let text = causes(error);

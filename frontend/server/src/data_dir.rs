@@ -1,5 +1,5 @@
-//! The files of a data directory besides the store's: the join token, the endpoints of the
-//! running front end, the socket for containers.
+//! The files of a data directory besides the store's and the tokens': the join token, the
+//! endpoints of the running front end, the socket for containers.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
@@ -95,7 +95,8 @@ pub(crate) fn bindable(endpoint: &str) -> Result<(String, Option<tempfile::TempD
     Ok((endpoint.into(), None))
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes a file, durably, that only its owner may read.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file: File = options
         .write(true)

@@ -19,7 +19,7 @@ use skysail_examples::test_split::{self, TestImage};
 use skysail_load::{ClosedLoop, Request};
 
 use crate::cli::parse;
-use crate::config::{Config, Flags};
+use crate::config::{Auth, Config, Flags};
 use crate::console::usage;
 use crate::frontend::Running;
 use crate::serve::{announce, exit_status, notice};
@@ -126,6 +126,11 @@ fn configure(args: &Args) -> Result<(Config, Option<tempfile::TempDir>)> {
         let error =
             anyhow!("the demo asks its queries without TLS: leave out --tls-cert and --tls-key");
         return Err(usage(error));
+    }
+    if config.auth().map_err(usage)? == Auth::Token {
+        let why = "the demo asks its front end without a token: keep it on loopback, or say \
+                   --auth none to let in anybody who reaches it";
+        return Err(usage(anyhow!(why)));
     }
     Ok((config, temporary))
 }

@@ -33,6 +33,7 @@ use skysail_rpc::transport::zmq::ZmqListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::access;
 use crate::allow_list::{AllowList, server_keys};
 use crate::config::{Config, LogFormat};
 use crate::data_dir;
@@ -68,6 +69,7 @@ impl Running {
         skysail_monitor::logs::init(format, &config.log);
         let certificate = config.certificate()?.map(Tls::open).transpose();
         let certificate = certificate.context("--tls-cert and --tls-key cannot be used")?;
+        let (access, tokens) = access::open(config)?;
         let store = FileStore::open(&config.data_dir)?;
         let token = data_dir::join_token(&config.data_dir)?;
         let executable = std::env::current_exe().context("cannot find this executable")?;
@@ -92,7 +94,7 @@ impl Running {
             management: management.address,
             rpc,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            auth: config.auth.name(),
+            auth: config.auth()?.name(),
         };
         let shared = Arc::new(Frontend {
             engine,
@@ -100,11 +102,15 @@ impl Running {
             control,
             readiness: Readiness::default(),
             about,
+            access,
             log_dir: data_dir::log_dir(&config.data_dir),
             body_bytes_max: config.body_bytes_max,
             binary_bytes_max: config.binary_bytes_max,
             client_shm: config.client_shm.clone(),
         });
+        if let Some(tokens) = tokens {
+            cores.first().spawn(tokens.watch());
+        }
         let (stop, stopping) = watch::channel(false);
         let tls = certificate.map(|(tls, reload)| {
             cores.first().spawn(reload.keep_current());

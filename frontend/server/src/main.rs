@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod allow_list;
 mod cli;
 mod config;
@@ -15,7 +16,10 @@ mod demo;
 mod example;
 mod frontend;
 mod keys;
+mod seen;
 mod serve;
+mod token_file;
+mod tokens;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -55,6 +59,9 @@ enum Command {
     /// Make the keys by which containers beyond this machine are known
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Make, list and revoke the tokens that a front end lets in
+    #[command(subcommand)]
+    Tokens(tokens::Command),
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -84,6 +91,7 @@ fn main() -> ExitCode {
         Command::Load(load) => load.run(),
         Command::ExampleContainer(args) => Ok(example::run(args)),
         Command::Keys(command) => command.run(),
+        Command::Tokens(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

@@ -29,6 +29,7 @@ Examples:
   skysail serve --data-dir /var/lib/skysail --cores 4
   skysail serve --query 127.0.0.1:0 --management 127.0.0.1:0 --rpc 127.0.0.1:0 --json
   skysail serve --tls-cert chain.pem --tls-key key.pem
+  skysail tokens new --name ops --scope admin,query && skysail serve --query 0.0.0.0:1337
   SKYSAIL_SERVE_CACHE_BYTES=0 skysail serve --config skysail.toml";
 
 /// Runs a front end.
@@ -82,7 +83,9 @@ pub(crate) fn announce(running: &Running, json: bool) {
         about.management,
         about.rpc.join(", ")
     ));
-    if about.auth == "none" {
-        print("  auth        none: anybody who reaches these ports may use them");
+    match about.auth {
+        "token" => print("  auth        token: clients send one; see skysail tokens"),
+        "none" => print("  auth        none: anybody who reaches these ports may use them"),
+        _ => {}
     }
 }

@@ -38,6 +38,7 @@ use super::serve::{Door, Stage};
 use super::socket::{Protocol, Socket, Transport};
 use super::stream::Streams;
 use super::{HttpLimits, json_answer};
+use crate::access::Peer;
 
 /// Serves one connection to its end. Errors of the connection are nobody's but the client's.
 pub(super) async fn drive<S, B>(
@@ -53,6 +54,8 @@ pub(super) async fn drive<S, B>(
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let limits = door.limits();
+    let peer = stream.peer_addr().ok();
+    let peer = peer.map(|address| Peer(address.ip().to_canonical()));
     let activity = Arc::new(Activity::default());
     let watch = Watch::new(limits, Instant::now());
     let alarm = pin!(tokio::time::sleep_until(watch.armed()));
@@ -73,7 +76,7 @@ pub(super) async fn drive<S, B>(
     };
     let (transport, service) = (
         TokioIo::new(transport),
-        watched(service, door.clone(), activity.clone()),
+        watched(service, door.clone(), activity.clone(), peer),
     );
     match protocol {
         Protocol::Http1 => {
@@ -188,6 +191,7 @@ fn watched<S, B>(
     service: S,
     door: Arc<Door>,
     activity: Arc<Activity>,
+    peer: Option<Peer>,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<Answer<B>>,
@@ -199,7 +203,8 @@ where
     S::Future: Send,
     B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
 {
-    service_fn(move |mut request| {
+    service_fn(move |mut request: Request<Incoming>| {
+        peer.map(|peer| request.extensions_mut().insert(peer));
         let exchange = Exchange::begin(&activity);
         name_host(&mut request);
         let outcome = match refusal::<B>(&request, door.limits()) {

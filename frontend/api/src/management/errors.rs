@@ -7,11 +7,13 @@ use std::error::Error;
 
 use axum::Json;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 use skysail_control::{ControlError, Kind};
+
+use crate::access::Denied;
 
 /// A request that is refused or failed.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub(super) struct Refusal {
     pub(super) message: String,
     /// The field of the request that is to blame, if it is one.
     pub(super) field: Option<String>,
+    /// What the status goes with.
+    pub(super) header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 /// The table.
@@ -44,6 +48,7 @@ impl Refusal {
             kind,
             message: message.into(),
             field: None,
+            header: None,
         }
     }
 
@@ -65,18 +70,19 @@ impl Refusal {
         }
     }
 
-    pub(super) fn no_such_path(path: &str) -> Refusal {
-        let message = format!("no such path: {}", path.escape_default());
-        Refusal::new(StatusCode::NOT_FOUND, "not_found", message)
-    }
-
-    pub(super) fn wrong_method(method: &Method, path: &str) -> Refusal {
-        let message = format!("{method} is not allowed at {}", path.escape_default());
-        Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            message,
-        )
+    /// A request that is turned away before anything is done for it.
+    pub(super) fn denied(denied: &Denied) -> Refusal {
+        let kind = match denied.status() {
+            StatusCode::FORBIDDEN => "forbidden",
+            StatusCode::TOO_MANY_REQUESTS => "too_many_requests",
+            StatusCode::NOT_FOUND => "not_found",
+            StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
+            _ => "unauthorized",
+        };
+        Refusal {
+            header: denied.header().map(Box::new),
+            ..Refusal::new(denied.status(), kind, denied.to_string())
+        }
     }
 
     pub(super) fn forbidden(why: &str) -> Refusal {
@@ -126,7 +132,8 @@ impl From<ControlError> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let error = json!({ "kind": self.kind, "message": self.message, "field": self.field });
-        (self.status, Json(json!({ "error": error }))).into_response()
+        let answer = (self.status, Json(json!({ "error": error }))).into_response();
+        with_header(answer, self.header)
     }
 }
 
@@ -148,8 +155,16 @@ impl From<ControlError> for PlainRefusal {
 
 impl IntoResponse for PlainRefusal {
     fn into_response(self) -> Response {
-        plain(clipper_status(self.0.status), self.0.message)
+        let answer = plain(clipper_status(self.0.status), self.0.message);
+        with_header(answer, self.0.header)
     }
+}
+
+fn with_header(mut answer: Response, header: Option<Box<(HeaderName, HeaderValue)>>) -> Response {
+    if let Some((name, value)) = header.map(|header| *header) {
+        answer.headers_mut().insert(name, value);
+    }
+    answer
 }
 
 /// Clipper knows one status for everything that the client can mend.

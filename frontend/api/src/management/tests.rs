@@ -1,5 +1,6 @@
 //! The management port over an engine, a store and an orchestrator in memory.
 
+mod access;
 mod clipper;
 mod v1;
 
@@ -24,6 +25,7 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use super::*;
+use crate::access::Access;
 use crate::frontend::About;
 use crate::query_ids::QueryIds;
 use crate::readiness::Readiness;
@@ -76,6 +78,10 @@ impl Bench {
     }
 
     fn at(management: &str) -> Bench {
+        Bench::with(management, Access::open())
+    }
+
+    fn with(management: &str, access: Access) -> Bench {
         let (listener, containers) = memory::listen();
         let handle = tokio::runtime::Handle::current();
         let metrics = Arc::new(Metrics::default());
@@ -89,6 +95,7 @@ impl Bench {
             control,
             readiness: Readiness::default(),
             about: about(management),
+            access,
             log_dir: logs.path().to_owned(),
             body_bytes_max: 1 << 20,
             binary_bytes_max: 1 << 20,

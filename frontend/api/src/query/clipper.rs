@@ -25,13 +25,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::HeaderMap;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Request, StatusCode};
 use skysail_engine::{Answer, AskError, Route};
 use skysail_rpc::PayloadBuf;
 
 use super::BodyFailure;
 use super::encoding::{Encoding, EncodingError};
 use super::reply::{Reply, json};
+use crate::access::Denied;
 use crate::frontend::Frontend;
 use crate::http::body::BODY_TIMEOUT;
 use crate::http::{BodyError, read_body};
@@ -61,8 +62,6 @@ struct Refusal {
     error: &'static str,
     cause: String,
     field: Option<String>,
-    /// The methods that a path takes, where another one came.
-    allowed: Option<&'static str>,
 }
 
 impl Refusal {
@@ -72,16 +71,6 @@ impl Refusal {
             error,
             cause: cause.into(),
             field: None,
-            allowed: None,
-        }
-    }
-
-    fn wrong_method(method: &Method, allowed: &'static str) -> Refusal {
-        let cause = format!("{method} is not allowed here, only {allowed}");
-        let status = StatusCode::METHOD_NOT_ALLOWED;
-        Refusal {
-            allowed: Some(allowed),
-            ..Refusal::new(status, "Method not allowed", cause)
         }
     }
 }
@@ -112,7 +101,7 @@ impl Clipper {
         B: Body<Data = Bytes>,
         B::Error: Into<BodyFailure>,
     {
-        let asked = self.asked(request.method(), request.uri().path())?;
+        let asked = self.asked(request.uri().path())?;
         let (head, body) = request.into_parts();
         match asked {
             Asked::Predict(route) => {
@@ -165,15 +154,13 @@ impl Clipper {
         })
     }
 
-    fn asked(&self, method: &Method, path: &str) -> Result<Asked, Refusal> {
+    fn asked(&self, path: &str) -> Result<Asked, Refusal> {
         let inner = path.strip_prefix('/').unwrap_or(path);
         let inner = inner.strip_suffix('/').unwrap_or(inner);
-        let is_read = matches!(*method, Method::GET | Method::HEAD);
         match inner.split_once('/') {
-            None if inner == "metrics" && is_read => Ok(Asked::Metrics),
-            None if inner == "metrics" => Err(Refusal::wrong_method(method, "GET, HEAD")),
-            Some((app, "predict")) => self.route(method, app).map(Asked::Predict),
-            Some((app, "update")) => self.route(method, app).map(Asked::Update),
+            None if inner == "metrics" => Ok(Asked::Metrics),
+            Some((app, "predict")) => self.route(app).map(Asked::Predict),
+            Some((app, "update")) => self.route(app).map(Asked::Update),
             _ => {
                 let cause = format!("no such path: {}", path.escape_default());
                 Err(Refusal::new(StatusCode::NOT_FOUND, "Not found", cause))
@@ -181,16 +168,12 @@ impl Clipper {
         }
     }
 
-    /// The route of an application that something is posted to.
-    fn route(&self, method: &Method, app: &str) -> Result<Arc<Route>, Refusal> {
-        let Some(route) = self.frontend.engine.route(app) else {
+    /// The route of an application.
+    fn route(&self, app: &str) -> Result<Arc<Route>, Refusal> {
+        self.frontend.engine.route(app).ok_or_else(|| {
             let cause = format!("no application is named '{}'", app.escape_default());
-            return Err(Refusal::new(StatusCode::NOT_FOUND, "Not found", cause));
-        };
-        if method != Method::POST {
-            return Err(Refusal::wrong_method(method, "POST"));
-        }
-        Ok(route)
+            Refusal::new(StatusCode::NOT_FOUND, "Not found", cause)
+        })
     }
 
     async fn answer(
@@ -265,6 +248,18 @@ impl Clipper {
     }
 }
 
+/// The answer to whoever may not do this, or to what there is not.
+pub(super) fn denied(denied: &Denied) -> Reply {
+    let error = match denied.status() {
+        StatusCode::FORBIDDEN => "Forbidden",
+        StatusCode::TOO_MANY_REQUESTS => "Too many requests",
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::METHOD_NOT_ALLOWED => "Method not allowed",
+        _ => "Unauthorized",
+    };
+    refuse(&Refusal::new(denied.status(), error, denied.to_string()))
+}
+
 /// The answer to a request that this port refuses by its head.
 pub(super) fn forbidden(why: &str) -> Reply {
     refuse(&Refusal::new(StatusCode::FORBIDDEN, "Forbidden", why))
@@ -275,12 +270,7 @@ fn refuse(refusal: &Refusal) -> Reply {
     if let Some(field) = &refusal.field {
         body["field"] = field.as_str().into();
     }
-    let mut reply = json(refusal.status, body.to_string());
-    if let Some(allowed) = refusal.allowed {
-        let allowed = hyper::header::HeaderValue::from_static(allowed);
-        reply.headers_mut().insert(hyper::header::ALLOW, allowed);
-    }
-    reply
+    json(refusal.status, body.to_string())
 }
 
 fn ask_refusal(error: &AskError) -> Refusal {

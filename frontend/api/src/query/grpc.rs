@@ -24,7 +24,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use hyper::body::Body as HttpBody;
 use hyper::header::CONTENT_TYPE;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service;
@@ -32,8 +32,10 @@ use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tower::util::BoxCloneSyncService;
 
-use super::v2::{GrpcCode, V2, V2Error};
 use super::BodyFailure;
+use super::v2::{GrpcCode, V2, V2Error};
+use crate::access::routes::Found;
+use crate::access::{Need, Scope};
 use generated::grpc_inference_service_server::GrpcInferenceServiceServer;
 use health::HealthService;
 use inference::Inference;
@@ -53,6 +55,30 @@ pub(super) fn is_call<B>(request: &Request<B>) -> bool {
 /// The answer to a call that is refused by its head.
 pub(super) fn refused(error: V2Error) -> Response<Body> {
     status(error).into_http()
+}
+
+/// What a call needs. Whom it is for stands in its message, so that tokens that are restricted to
+/// applications are looked at again there.
+pub(super) fn found<'p>(method: &'p Method, path: &'p str) -> Found<'p> {
+    let need = match path.rsplit_once('/') {
+        _ if path.starts_with(HEALTH) => Need::Nothing,
+        _ if path.starts_with(REFLECTION) => Need::AnyToken,
+        Some((_, name)) if path.starts_with(INFERENCE) => match name {
+            "ServerLive" | "ServerReady" => Need::Nothing,
+            "ServerMetadata" => Need::AnyToken,
+            "RepositoryModelLoad" | "RepositoryModelUnload" => Need::Scope(Scope::Admin),
+            _ => Need::Scope(Scope::Query),
+        },
+        _ => return Found::Nothing { path },
+    };
+    if method != Method::POST {
+        let allowed = Method::POST.to_string();
+        return Found::OtherMethod { method, allowed };
+    }
+    Found::Listed {
+        need,
+        application: None,
+    }
 }
 
 /// The services. Cheap to clone.

@@ -48,6 +48,8 @@ impl Bench {
             body_bytes_max: 1 << 10,
             binary_bytes_max: 1 << 12,
             client_shm: vec![],
+            readiness: crate::Readiness::default(),
+            access: crate::access::Access::open(),
         });
         Bench {
             service: QueryService::new(frontend.clone()),

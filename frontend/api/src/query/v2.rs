@@ -47,7 +47,7 @@ pub(super) mod target;
 mod write;
 
 pub use serve::V2;
-pub(super) use error::{GrpcCode, V2Error};
+pub(super) use error::{GrpcCode, Kind, V2Error};
 pub(super) use header::{datatype_of, elements_of};
 pub(super) use infer::{Form, InferResponse, OutputTensor, Parameter};
 pub(super) use memory::{Registration, RegionStatus};

@@ -9,6 +9,7 @@
 //! # Invariants
 //! - The program starts with stdin at `/dev/null`, its own process group, and no descriptor of
 //!   ours.
+//! - It inherits our environment but for the token of a client.
 //! - The log tells of a start before the program can print.
 //! - A shim whose supervisor ended before it asked to be killed does not become the program.
 
@@ -31,6 +32,8 @@ const THIS_EXECUTABLE: &str = "/proc/self/exe";
 /// What `ps` shows until the shim is the program.
 const SHIM_NAME: &str = "skysail";
 const SHIM_COMMAND: &str = "exec-container";
+/// A token of whoever started the front end, for the commands; none of a model's business.
+const CLIENT_TOKEN_VARIABLE: &str = "SKYSAIL_TOKEN";
 /// Longest reason that is taken from a shim.
 const REASON_BYTES_MAX: u64 = 4096;
 /// Tells the shim to go on.
@@ -84,6 +87,7 @@ fn spawn(start: &Start<'_>, log: &File, stdin: Stdio) -> io::Result<u32> {
         .args([SHIM_COMMAND, "--"])
         .arg(&deployment.program)
         .args(&deployment.args)
+        .env_remove(CLIENT_TOKEN_VARIABLE)
         .envs(deployment.env.iter().map(|(name, value)| (name, value)))
         .env(REPLICA_INDEX_VARIABLE, start.index.to_string())
         .env(MARK_VARIABLE, start.mark)

@@ -13,6 +13,12 @@ use tokio::runtime::Runtime;
 const DEFAULT_ADDRESS: &str = "127.0.0.1:1338";
 /// The environment variable that says where the API is.
 const VARIABLE: &str = "SKYSAIL_MANAGEMENT";
+/// The environment variable that holds the token.
+const TOKEN_VARIABLE: &str = "SKYSAIL_TOKEN";
+/// What to do about an answer that asks for a token.
+const TOKEN_ADVICE: &str = "give it by --token-file FILE or SKYSAIL_TOKEN; where the front end's \
+                            data directory is, 'skysail tokens new --name NAME --scope admin,query' \
+                            makes one";
 /// The file in a data directory that says where the API is.
 const ENDPOINTS_FILE: &str = "endpoints.json";
 /// Time for an answer; a command waits for a disk, a prediction for its application's objective.
@@ -27,6 +33,9 @@ pub(super) struct Where {
     /// Data directory of the front end, to find its management API
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// File of the token for a front end that wants one [env: SKYSAIL_TOKEN, the token itself]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 /// Why a verb was not carried out, in one line.
@@ -59,18 +68,33 @@ pub(super) struct Answer {
 }
 
 /// Talks to one front end.
-#[derive(Debug)]
 pub(super) struct Client {
     runtime: Runtime,
     address: SocketAddr,
+    /// The `Authorization` header of each request.
+    authorization: Option<String>,
     patience: Duration,
+}
+
+/// Shows no token.
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Client");
+        shown.field("address", &self.address);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Client {
     /// Finds the API; nothing is sent yet.
     pub(super) fn connect(place: &Where) -> Result<Client, CliError> {
         let variable = std::env::var(VARIABLE).ok();
-        Client::to(place.address(variable.as_deref())?)
+        let client = Client::to(place.address(variable.as_deref())?)?;
+        let token = std::env::var(TOKEN_VARIABLE).ok();
+        Ok(Client {
+            authorization: place.authorization(token.as_deref())?,
+            ..client
+        })
     }
 
     /// A client of the API at `address`.
@@ -83,6 +107,7 @@ impl Client {
         Ok(Client {
             runtime,
             address,
+            authorization: None,
             patience: TIMEOUT,
         })
     }
@@ -95,6 +120,14 @@ impl Client {
     /// Where the API is.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// `request` with the token, if there is one.
+    pub(super) fn authorized(&self, request: Request) -> Request {
+        match &self.authorization {
+            Some(value) => request.with_header("authorization", value),
+            None => request,
+        }
     }
 
     /// `GET /api/v1/PATH`.
@@ -137,7 +170,7 @@ impl Client {
         let path = format!("/{}/predict", super::segment(application));
         let request = Request::post_json(&path, body);
         let request = request.map_err(|error| CliError::Usage(described(&error)))?;
-        let response = self.send(address, &request)?;
+        let response = self.send(address, request)?;
         if response.is_success() {
             return parsed(address, &response);
         }
@@ -171,13 +204,13 @@ impl Client {
                 .with_body(body.to_string())
                 .with_header("content-type", "application/json");
         }
-        self.send(self.address, &request)
+        self.send(self.address, request)
     }
 
-    fn send(&self, address: SocketAddr, request: &Request) -> Result<Response, CliError> {
-        let sent = self
-            .runtime
-            .block_on(skysail_load::send(address, request, self.patience));
+    fn send(&self, address: SocketAddr, request: Request) -> Result<Response, CliError> {
+        let request = self.authorized(request);
+        let sent = skysail_load::send(address, &request, self.patience);
+        let sent = self.runtime.block_on(sent);
         sent.map_err(|error| CliError::Unreachable {
             address,
             why: reason(&error),
@@ -189,6 +222,26 @@ impl Where {
     /// Whether the command line says it.
     pub(super) fn is_given(&self) -> bool {
         self.management.is_some() || self.data_dir.is_some()
+    }
+
+    /// The `Authorization` header, if a token is given. No error shows one.
+    pub(super) fn authorization(&self, variable: Option<&str>) -> Result<Option<String>, CliError> {
+        let (from, text) = match (&self.token_file, variable) {
+            (Some(file), _) => {
+                let from = format!("--token-file {}", file.display());
+                let text = std::fs::read_to_string(file);
+                let text = text.map_err(|error| CliError::Usage(format!("{from}: {error}")))?;
+                (from, text)
+            }
+            (None, Some(text)) if !text.is_empty() => (TOKEN_VARIABLE.to_owned(), text.to_owned()),
+            (None, _) => return Ok(None),
+        };
+        let token = text.trim();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let text = format!("{from} holds no token, expected one line such as sky_…");
+            return Err(CliError::Usage(text));
+        }
+        Ok(Some(format!("Bearer {token}")))
     }
 
     /// What is given on the command line counts more than the environment.
@@ -270,19 +323,29 @@ fn refusal(response: &Response) -> String {
     let field = error["field"]
         .as_str()
         .filter(|_| error["kind"] == "invalid");
-    match (error["message"].as_str(), field) {
+    let text = match (error["message"].as_str(), field) {
         (Some(message), Some(field)) if !message.contains(field) => format!("{field}: {message}"),
         (Some(message), _) => message.to_owned(),
         (None, _) => unexplained(response),
-    }
+    };
+    advised(response, text)
 }
 
 /// An error of the query port in one line.
 fn query_refusal(response: &Response) -> String {
     let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-    match (body["error"].as_str(), body["cause"].as_str()) {
+    let text = match (body["error"].as_str(), body["cause"].as_str()) {
         (Some(error), Some(cause)) => format!("{error}: {}", cause.trim_end()),
         _ => unexplained(response),
+    };
+    advised(response, text)
+}
+
+/// The same with what to do about it.
+fn advised(response: &Response, text: String) -> String {
+    match response.status.as_u16() {
+        401 => format!("{text}; {TOKEN_ADVICE}"),
+        _ => text,
     }
 }
 
@@ -320,7 +383,35 @@ mod tests {
         Where {
             management: management.map(str::to_owned),
             data_dir: data_dir.map(Path::to_owned),
+            token_file: None,
         }
+    }
+
+    #[test]
+    fn a_token_comes_from_a_file_or_the_environment_and_is_not_shown() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("token");
+        let place = Where {
+            token_file: Some(file.clone()),
+            ..Where::default()
+        };
+        std::fs::write(&file, "sky_file\n").expect("written");
+        let of = |place: &Where, variable| place.authorization(variable).expect("right");
+        assert_eq!(
+            of(&place, Some("sky_x")).as_deref(),
+            Some("Bearer sky_file")
+        );
+        let bare = Where::default();
+        assert_eq!(of(&bare, Some("sky_x")).as_deref(), Some("Bearer sky_x"));
+        assert_eq!((of(&bare, Some("")), of(&bare, None)), (None, None));
+        for wrong in ["", "\n", "sky_secret sky_secret", "sky_secret\nsky_secret"] {
+            std::fs::write(&file, wrong).expect("written");
+            let told = place.authorization(None).expect_err("no token").to_string();
+            assert!(told.starts_with("--token-file /"), "{told}");
+            assert!(!told.contains("secret"), "{told}");
+        }
+        std::fs::remove_file(&file).expect("removed");
+        assert!(place.authorization(None).is_err());
     }
 
     #[test]

@@ -5,15 +5,17 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 /// Microseconds of one unit each.
-const UNITS: [(&str, f64); 5] = [
+const UNITS: [(&str, f64); 7] = [
     ("us", 1.0),
     ("µs", 1.0),
     ("ms", 1e3),
     ("min", 60e6),
     ("s", 1e6),
+    ("h", 3600e6),
+    ("d", 86_400e6),
 ];
 
-/// A time such as `20ms`, `1.5s`, `500us` or `2min`.
+/// A time such as `20ms`, `1.5s`, `500us`, `2min`, `12h` or `90d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong =
         || format!("'{text}' is not a time, expected a number and a unit: 500us, 20ms, 1.5s");
@@ -84,6 +86,8 @@ mod tests {
             ("0.5ms", 500),
             ("2min", 120_000_000),
             ("3 s", 3_000_000),
+            ("12h", 43_200_000_000),
+            ("90d", 7_776_000_000_000),
             ("0s", 0),
         ] {
             assert_eq!(duration(text), Ok(Duration::from_micros(micros)), "{text}");

@@ -9,20 +9,20 @@ const GAP: &str = "  ";
 
 /// Rows of text under headings.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with these headings.
-    pub(super) fn new<const N: usize>(headings: [&str; N]) -> Table {
+    pub(crate) fn new<const N: usize>(headings: [&str; N]) -> Table {
         Table {
             rows: vec![headings.map(str::to_owned).to_vec()],
         }
     }
 
     /// Adds a row.
-    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         debug_assert_eq!(N, self.rows[0].len(), "a cell for each heading");
         self.rows.push(cells.into());
     }
@@ -33,7 +33,7 @@ impl Table {
     }
 
     /// The table, or `instead` where it is empty.
-    pub(super) fn or(&self, instead: &str) -> String {
+    pub(crate) fn or(&self, instead: &str) -> String {
         if self.is_empty() {
             format!("{instead}\n")
         } else {

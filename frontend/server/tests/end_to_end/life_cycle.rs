@@ -69,9 +69,11 @@ fn a_second_serve_on_the_same_data_directory_is_refused() {
 #[test]
 fn wrong_flags_and_configuration_are_refused() {
     assert_eq!(run(&["serve", "--no-such-flag"]).status.code(), Some(2));
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = ["--data-dir", folder.path().to_str().unwrap()];
     refused(
-        &["serve", "--query", "0.0.0.0:1337"],
-        &["0.0.0.0:1337", "--auth none"],
+        &[&["serve", "--query", "0.0.0.0:1337"], &data_dir[..]].concat(),
+        &["--query 0.0.0.0:1337", "--auth none"],
     );
     refused(
         &["serve", "--config", "/nonexistent.toml"],

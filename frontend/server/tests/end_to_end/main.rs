@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod access;
 mod bad_input;
 mod containers;
 mod demo;

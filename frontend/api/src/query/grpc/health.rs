@@ -12,6 +12,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::frontend::Frontend;
 use crate::query::v2::{Named, Target};
+use crate::readiness::State;
 
 /// How often a watched service is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -27,6 +28,10 @@ impl HealthService {
         HealthService(frontend)
     }
 
+    fn is_ready(&self) -> bool {
+        self.0.readiness.state() == State::Ready
+    }
+
     /// How a service is, if there is one of that name.
     fn status(&self, service: &str) -> Option<ServingStatus> {
         let serves = |serves| match serves {
@@ -34,14 +39,14 @@ impl HealthService {
             false => ServingStatus::NotServing,
         };
         if service.is_empty() || service == INFERENCE {
-            return Some(serves(self.0.is_ready()));
+            return Some(serves(self.is_ready()));
         }
         let named = Named {
             model: service.into(),
             version: None,
         };
         let target = Target::find(&self.0, &named).ok()?;
-        Some(serves(self.0.is_ready() && target.resolved.is_serving()))
+        Some(serves(self.is_ready() && target.resolved.is_serving()))
     }
 
     /// As [`Self::status`], where a name that is not known is no error.

@@ -12,6 +12,8 @@ use super::generated::model_repository_parameter::ParameterChoice;
 use super::generated::*;
 use super::inbound::{self, Inbound};
 use super::{outbound, status};
+use crate::access::Granted;
+use crate::readiness::State;
 use crate::query::v2::{
     Named, Registration, Target, V2, V2Error, metadata, repository, settings, statistics, target,
 };
@@ -32,7 +34,14 @@ impl Inference {
         Inference { v2 }
     }
 
-    fn target(&self, model: &str, version: &str) -> Result<Target, Status> {
+    /// The model that a request names, if its token is for that.
+    fn target(
+        &self,
+        granted: &Granted,
+        model: &str,
+        version: &str,
+    ) -> Result<Target, Status> {
+        granted.may_use(Some(model)).map_err(|denied| status((&denied).into()))?;
         let named = Named {
             model: model.into(),
             version: Some(version.into()),
@@ -43,10 +52,12 @@ impl Inference {
     /// Answers a request that may take `limit` at most, besides what it says itself.
     async fn infer(
         &self,
+        granted: &Granted,
         message: ModelInferRequest,
         limit: Option<Duration>,
     ) -> Result<ModelInferResponse, V2Error> {
         let arrival = Instant::now();
+        granted.may_use(Some(&message.model_name)).map_err(|denied| V2Error::from(&denied))?;
         let Inbound {
             model,
             version,
@@ -65,13 +76,14 @@ impl Inference {
     /// One answer of a stream: errors are told in it, unless the client wants them as statuses.
     async fn streamed(
         self,
+        granted: Granted,
         message: Result<ModelInferRequest, Status>,
         limit: Option<Duration>,
         wants_status: bool,
     ) -> Result<ModelStreamInferResponse, Status> {
         let message = message?;
         let id = message.id.clone();
-        match self.infer(message, limit).await {
+        match self.infer(&granted, message, limit).await {
             Ok(mut response) => {
                 response.parameters.extend([outbound::final_response()]);
                 Ok(ModelStreamInferResponse {
@@ -89,6 +101,18 @@ impl Inference {
             }),
         }
     }
+}
+
+/// What a call was granted by its head.
+fn granted<T>(request: &Request<T>) -> Result<Granted, Status> {
+    let granted = request.extensions().get::<Granted>();
+    granted.cloned().ok_or_else(|| Status::internal("the call was not admitted"))
+}
+
+/// Refuses a token that is for some applications only what concerns all.
+fn concerns_all<T>(request: &Request<T>) -> Result<(), Status> {
+    let may = granted(request)?.may_use(None);
+    may.map_err(|denied| status((&denied).into()))
 }
 
 /// Whether a stream ends at its first error, with that as its status.
@@ -117,13 +141,14 @@ impl GrpcInferenceService for Inference {
     }
 
     async fn server_ready(&self, _: Request<ServerReadyRequest>) -> Answer<ServerReadyResponse> {
-        let ready = self.v2.frontend().is_ready();
+        let ready = self.v2.frontend().readiness.state() == State::Ready;
         Ok(Response::new(ServerReadyResponse { ready }))
     }
 
     async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answer<ModelReadyResponse> {
+        let granted = granted(&request)?;
         let ModelReadyRequest { name, version } = request.into_inner();
-        let ready = self.target(&name, &version)?.resolved.is_serving();
+        let ready = self.target(&granted, &name, &version)?.resolved.is_serving();
         Ok(Response::new(ModelReadyResponse { ready }))
     }
 
@@ -143,15 +168,16 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<ModelMetadataRequest>,
     ) -> Answer<ModelMetadataResponse> {
+        let granted = granted(&request)?;
         let ModelMetadataRequest { name, version } = request.into_inner();
-        let target = self.target(&name, &version)?;
+        let target = self.target(&granted, &name, &version)?;
         let model = metadata::model(&target).map_err(status)?;
         Ok(Response::new(outbound::model_metadata(model)))
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
-        let limit = inbound::timeout(request.metadata());
-        let answered = self.infer(request.into_inner(), limit).await;
+        let (limit, granted) = (inbound::timeout(request.metadata()), granted(&request)?);
+        let answered = self.infer(&granted, request.into_inner(), limit).await;
         answered.map(Response::new).map_err(status)
     }
 
@@ -162,17 +188,21 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Answer<Self::ModelStreamInferStream> {
-        let limit = inbound::timeout(request.metadata());
+        let (limit, granted) = (inbound::timeout(request.metadata()), granted(&request)?);
         let wants_status = wants_status(request.metadata());
         let service = self.clone();
-        let answer = move |message| service.clone().streamed(message, limit, wants_status);
+        let answer = move |message| {
+            let (service, granted) = (service.clone(), granted.clone());
+            service.streamed(granted, message, limit, wants_status)
+        };
         let answers = request.into_inner().map(answer).buffered(STREAM_REQUESTS_MAX);
         Ok(Response::new(Box::pin(answers)))
     }
 
     async fn model_config(&self, request: Request<ModelConfigRequest>) -> Answer<ModelConfigResponse> {
+        let granted = granted(&request)?;
         let ModelConfigRequest { name, version } = request.into_inner();
-        let target = self.target(&name, &version)?;
+        let target = self.target(&granted, &name, &version)?;
         let config = metadata::config(self.v2.frontend(), &target).map_err(status)?;
         let config = Some(outbound::model_config(config));
         Ok(Response::new(ModelConfigResponse { config }))
@@ -182,7 +212,10 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<ModelStatisticsRequest>,
     ) -> Answer<ModelStatisticsResponse> {
+        let granted = granted(&request)?;
         let ModelStatisticsRequest { name, version } = request.into_inner();
+        let may = granted.may_use(Some(name.as_str()).filter(|name| !name.is_empty()));
+        may.map_err(|denied| status((&denied).into()))?;
         let all = match name.as_str() {
             "" => statistics::all(self.v2.frontend()),
             _ => {
@@ -201,6 +234,7 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<RepositoryIndexRequest>,
     ) -> Answer<RepositoryIndexResponse> {
+        concerns_all(&request)?;
         let index = repository::index(self.v2.frontend(), request.into_inner().ready);
         let models = index.into_iter().map(outbound::model_index).collect();
         Ok(Response::new(RepositoryIndexResponse { models }))
@@ -234,6 +268,7 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<SystemSharedMemoryStatusRequest>,
     ) -> Answer<SystemSharedMemoryStatusResponse> {
+        concerns_all(&request)?;
         let region = request.into_inner().name;
         let regions = self.v2.regions().status(name(&region)).await.map_err(status)?;
         let regions = regions.into_iter().map(outbound::region).collect();
@@ -244,6 +279,7 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<SystemSharedMemoryRegisterRequest>,
     ) -> Answer<SystemSharedMemoryRegisterResponse> {
+        concerns_all(&request)?;
         let request = request.into_inner();
         let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
         let wanted = Registration {
@@ -259,6 +295,7 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<SystemSharedMemoryUnregisterRequest>,
     ) -> Answer<SystemSharedMemoryUnregisterResponse> {
+        concerns_all(&request)?;
         let region = request.into_inner().name;
         self.v2.regions().unregister(name(&region)).await;
         Ok(Response::new(SystemSharedMemoryUnregisterResponse {}))

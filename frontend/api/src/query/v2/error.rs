@@ -4,21 +4,26 @@ use hyper::StatusCode;
 use skysail_core::Cause;
 use skysail_engine::AskError;
 
+use crate::access::Denied;
 use crate::http::BodyError;
 use crate::json::JsonError;
 use crate::query::encoding::EncodingError;
 
 /// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(in crate::query) enum Kind {
     /// The request cannot be right.
     Invalid,
     /// No such path, model or version.
     NotFound,
     /// Not with this method.
     MethodNotAllowed,
+    /// Without a token that is right.
+    Unauthenticated,
     /// Not for this client.
     Forbidden,
+    /// After too many wrong tokens.
+    TooManyFailures,
     /// It exists already.
     AlreadyExists,
     /// A body beyond its limit.
@@ -40,7 +45,7 @@ pub(crate) enum Kind {
 /// A code of gRPC, by its number, so that only what speaks gRPC knows its library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-pub(crate) enum GrpcCode {
+pub(in crate::query) enum GrpcCode {
     InvalidArgument = 3,
     DeadlineExceeded = 4,
     NotFound = 5,
@@ -50,11 +55,12 @@ pub(crate) enum GrpcCode {
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
+    Unauthenticated = 16,
 }
 
 impl Kind {
     /// The table.
-    pub(crate) fn row(self) -> (&'static str, StatusCode, GrpcCode) {
+    pub(in crate::query) fn row(self) -> (&'static str, StatusCode, GrpcCode) {
         use GrpcCode as G;
         use StatusCode as S;
         match self {
@@ -65,6 +71,10 @@ impl Kind {
                 S::METHOD_NOT_ALLOWED,
                 G::Unimplemented,
             ),
+            Kind::Unauthenticated => ("unauthenticated", S::UNAUTHORIZED, G::Unauthenticated),
+            Kind::TooManyFailures => {
+                ("too_many_failures", S::TOO_MANY_REQUESTS, G::ResourceExhausted)
+            }
             Kind::Forbidden => ("forbidden", S::FORBIDDEN, G::PermissionDenied),
             Kind::AlreadyExists => ("already_exists", S::BAD_REQUEST, G::AlreadyExists),
             Kind::TooLarge => ("too_large", S::PAYLOAD_TOO_LARGE, G::ResourceExhausted),
@@ -92,35 +102,51 @@ impl Kind {
 
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct V2Error {
-    pub(crate) kind: Kind,
-    pub(crate) message: String,
+pub(in crate::query) struct V2Error {
+    pub(in crate::query) kind: Kind,
+    pub(in crate::query) message: String,
 }
 
 impl V2Error {
-    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> V2Error {
+    pub(in crate::query) fn new(kind: Kind, message: impl Into<String>) -> V2Error {
         V2Error {
             kind,
             message: message.into(),
         }
     }
 
-    pub(crate) fn invalid(message: impl Into<String>) -> V2Error {
+    pub(in crate::query) fn invalid(message: impl Into<String>) -> V2Error {
         V2Error::new(Kind::Invalid, message)
     }
 
-    pub(crate) fn not_found(message: impl Into<String>) -> V2Error {
+    pub(in crate::query) fn not_found(message: impl Into<String>) -> V2Error {
         V2Error::new(Kind::NotFound, message)
     }
 
-    pub(crate) fn unsupported(message: impl Into<String>) -> V2Error {
+    pub(in crate::query) fn unsupported(message: impl Into<String>) -> V2Error {
         V2Error::new(Kind::Unsupported, message)
     }
 
     /// The same, about a part of the request.
-    pub(crate) fn within(mut self, place: &str) -> V2Error {
+    pub(in crate::query) fn within(mut self, place: &str) -> V2Error {
         self.message = format!("{place}: {}", self.message);
         self
+    }
+}
+
+impl From<&Denied> for V2Error {
+    fn from(denied: &Denied) -> V2Error {
+        match denied.status() {
+            StatusCode::NOT_FOUND => V2Error::not_found("Not Found"),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                V2Error::new(Kind::MethodNotAllowed, "Method Not Allowed")
+            }
+            StatusCode::UNAUTHORIZED => V2Error::new(Kind::Unauthenticated, denied.to_string()),
+            StatusCode::TOO_MANY_REQUESTS => {
+                V2Error::new(Kind::TooManyFailures, denied.to_string())
+            }
+            _ => V2Error::new(Kind::Forbidden, denied.to_string()),
+        }
     }
 }
 

@@ -6,7 +6,11 @@
 
 use std::borrow::Cow;
 
+use hyper::Method;
 use percent_encoding::percent_decode_str;
+
+use crate::access::routes::Found;
+use crate::access::{Need, Scope};
 
 /// A model, or an application, and maybe one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +109,50 @@ impl<'a> Path<'a> {
             ["config"] => Some(Path::ModelConfig(named)),
             ["stats"] => Some(Path::ModelStatistics(named)),
             _ => None,
+        }
+    }
+
+    /// What asking it needs.
+    #[must_use]
+    pub fn need(&self, method: &Method) -> Need {
+        let changes = *method == Method::POST;
+        match self {
+            Path::Live | Path::Ready => Need::Nothing,
+            Path::Server => Need::AnyToken,
+            Path::Load(_) | Path::Unload(_) => Need::Scope(Scope::Admin),
+            Path::TraceSetting(_) | Path::Logging if changes => Need::Scope(Scope::Admin),
+            _ => Need::Scope(Scope::Query),
+        }
+    }
+
+    /// The application, or model, that it names.
+    fn application(self) -> Option<Cow<'a, str>> {
+        match self {
+            Path::ModelReady(named)
+            | Path::ModelMetadata(named)
+            | Path::Infer(named)
+            | Path::ModelConfig(named)
+            | Path::ModelStatistics(named) => Some(named.model),
+            Path::Load(model) | Path::Unload(model) => Some(model),
+            Path::TraceSetting(model) => model,
+            _ => None,
+        }
+    }
+
+    /// What a request for `path` needs, and whom it is for.
+    #[must_use]
+    pub fn find(method: &'a Method, path: &'a str) -> Found<'a> {
+        let Some(parsed) = Path::parse(path) else {
+            return Found::Nothing { path };
+        };
+        let methods = parsed.methods();
+        if !methods.contains(&method.as_str()) {
+            let allowed = methods.join(",");
+            return Found::OtherMethod { method, allowed };
+        }
+        Found::Listed {
+            need: parsed.need(method),
+            application: parsed.application(),
         }
     }
 
@@ -208,6 +256,30 @@ mod tests {
         for (path, meaning) in cases {
             assert_eq!(Path::parse(path), Some(meaning), "{path}");
         }
+    }
+
+    #[test]
+    fn every_path_says_what_it_needs_and_whom_it_is_for() {
+        let (get, post) = (Method::GET, Method::POST);
+        let listed = |need, application: Option<&'static str>| Found::Listed {
+            need,
+            application: application.map(Cow::Borrowed),
+        };
+        let query = Need::Scope(Scope::Query);
+        let admin = Need::Scope(Scope::Admin);
+        let cases = [
+            (&get, "/v2/health/ready", listed(Need::Nothing, None)),
+            (&get, "/v2", listed(Need::AnyToken, None)),
+            (&post, "/v2/models/a%20b/infer", listed(query, Some("a b"))),
+            (&post, "/v2/repository/models/m/unload", listed(admin, Some("m"))),
+            (&get, "/v2/logging", listed(query, None)),
+            (&post, "/v2/logging", listed(admin, None)),
+        ];
+        for (method, path, found) in cases {
+            assert_eq!(Path::find(method, path), found, "{path}");
+        }
+        let other = Path::find(&get, "/v2/models/m/infer");
+        assert!(matches!(other, Found::OtherMethod { allowed, .. } if allowed == "POST"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::{
-    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
     RETRY_AFTER,
 };
 use hyper::{Method, Request, Response, StatusCode};
@@ -29,6 +29,7 @@ use crate::json::JsonLimits;
 use crate::query::BodyFailure;
 use crate::query::encoding::{Encoding, EncodingError};
 use crate::query::reply::Reply;
+use crate::readiness::State;
 
 /// Bytes of the JSON before binary data.
 static HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -88,8 +89,8 @@ impl V2 {
         Ok(response)
     }
 
-    /// Answers one request.
-    pub async fn handle<B>(&self, request: Request<B>) -> Reply
+    /// Answers one request, whose path and method were found to be V2's.
+    pub(in crate::query) async fn handle<B>(&self, request: Request<B>) -> Reply
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BodyFailure>,
@@ -98,10 +99,6 @@ impl V2 {
         let Some(path) = Path::parse(head.uri.path()) else {
             return refuse(&V2Error::not_found("Not Found"), None);
         };
-        let methods = path.methods();
-        if !methods.contains(&head.method.as_str()) {
-            return wrong_method(methods);
-        }
         let answered = match path {
             Path::Infer(named) => return self.infer(&head.headers, &named, body).await,
             path if head.method == Method::GET => self.get(path).await,
@@ -140,7 +137,7 @@ impl V2 {
     }
 
     fn ready(&self) -> Result<Reply, V2Error> {
-        if self.frontend.is_ready() {
+        if self.frontend.readiness.state() == State::Ready {
             return Ok(shown(&json!({ "ready": true })));
         }
         let message = "the front end is about to stop";
@@ -376,14 +373,6 @@ fn shown(value: &impl Serialize) -> Reply {
 fn empty() -> Reply {
     let mut reply = Response::new(Bytes::new().into());
     reply.headers_mut().insert(CONTENT_TYPE, JSON);
-    reply
-}
-
-fn wrong_method(methods: &'static [&'static str]) -> Reply {
-    let error = V2Error::new(Kind::MethodNotAllowed, "Method Not Allowed");
-    let mut reply = refuse(&error, None);
-    let allowed = HeaderValue::from_str(&methods.join(", ")).expect("method names");
-    reply.headers_mut().insert(ALLOW, allowed);
     reply
 }
 

@@ -84,7 +84,8 @@ impl TargetArgs {
     }
 
     fn application(&self, name: &str, place: &Where) -> Result<Target, CliError> {
-        let found = find(name, &Client::connect(place)?)?;
+        let client = Client::connect(place)?;
+        let found = find(name, &client)?;
         let content = match self.listed(Some(&found.input_type))? {
             Some(bodies) => Content::Listed(bodies),
             None => Content::Random(self.random(name, &found)?),
@@ -93,7 +94,8 @@ impl TargetArgs {
         Ok(Target {
             address: found.address,
             url: format!("http://{}{path}", found.address),
-            template: Request::post_json(&path, "").map_err(|error| usage(&error))?,
+            template: client
+                .authorized(Request::post_json(&path, "").map_err(|error| usage(&error))?),
             slo: found.slo,
             server: "the front end and its containers",
             content,
@@ -120,6 +122,10 @@ impl TargetArgs {
         };
         let template = template.map(|template| template.with_header("host", &authority));
         let mut template = template.map_err(|error| usage(&error))?;
+        // The environment's is the front end's, and none of an endpoint's business.
+        if let Some(authorization) = place.authorization(None)? {
+            template = template.with_header("authorization", &authorization);
+        }
         if let Some(content_type) = &self.content_type {
             if matches!(content, Content::Nothing) {
                 let text = "--content-type needs --body, --inputs or --features";
