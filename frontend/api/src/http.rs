@@ -92,7 +92,7 @@ pub fn json_response(status: StatusCode, body: impl Into<Bytes>) -> Response<Ful
     json_answer(status, Full::new(body.into()))
 }
 
-fn json_answer<B>(status: StatusCode, body: B) -> Response<B> {
+pub(crate) fn json_answer<B>(status: StatusCode, body: B) -> Response<B> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response

@@ -6,6 +6,7 @@
 //! | [`json`] | Clipper's predict body, parsed without a DOM; JSON output |
 //! | [`query`] | the query port |
 //! | [`management`] | the management port |
+//! | [`openapi`] | the documents of both ports |
 //! | [`guard`] | what keeps web pages away from a loopback socket |
 //!
 //! Errors of the crates below become statuses here and nowhere else.
@@ -18,6 +19,7 @@ pub mod guard;
 pub mod http;
 pub mod json;
 pub mod management;
+pub mod openapi;
 pub mod query;
 mod query_ids;
 

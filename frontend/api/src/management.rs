@@ -6,6 +6,7 @@
 //! | `/api/v1/*` | what the `skysail` command uses; one error shape |
 //! | `/metrics` | everything, as Prometheus reads it |
 //! | `/health` | 200 while requests are answered at all |
+//! | `/openapi.json` | all of these, described |
 //!
 //! Commands block on a disk, so they run on tokio's blocking threads, never on a runtime that
 //! carries queries.
@@ -39,6 +40,7 @@ use skysail_monitor::metrics;
 use crate::answered::Answered;
 use crate::frontend::Frontend;
 use crate::guard;
+use crate::openapi;
 use errors::Refusal;
 
 /// Longest body of a command.
@@ -60,6 +62,7 @@ pub fn router(frontend: Arc<Frontend>) -> Router {
         .nest("/api/v1", v1::router())
         .route("/metrics", get(metrics_text))
         .route("/health", get(health))
+        .route(openapi::PATH, get(document))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(gate, Gate::pass))
@@ -133,6 +136,10 @@ async fn metrics_text(State(frontend): State<Shared>) -> impl IntoResponse {
 
 async fn health() -> impl IntoResponse {
     errors::json(&serde_json::json!({ "status": "ok" }))
+}
+
+async fn document() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], openapi::MANAGEMENT)
 }
 
 async fn no_such_path(uri: Uri) -> Refusal {

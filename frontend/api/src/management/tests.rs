@@ -1,6 +1,7 @@
 //! The management port over an engine, a store and an orchestrator in memory.
 
 mod clipper;
+mod openapi;
 mod v1;
 
 use std::sync::Arc;
