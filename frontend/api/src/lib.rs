@@ -9,6 +9,7 @@
 //! | [`management`] | the management port |
 //! | [`readiness`] | whether new clients are wanted |
 //! | [`access`] | tokens: who may do what at which port |
+//! | [`openapi`] | the documents of both ports |
 //! | [`guard`] | what keeps web pages away from a loopback socket |
 //!
 //! Errors of the crates below become statuses here and nowhere else.
@@ -22,6 +23,7 @@ pub mod guard;
 pub mod http;
 pub mod json;
 pub mod management;
+pub mod openapi;
 pub mod options;
 pub mod query;
 mod query_ids;

@@ -7,6 +7,7 @@
 //! | `/metrics` | everything, as Prometheus reads it |
 //! | `/health` | 200 while requests are answered at all |
 //! | `/ready` | 200 while new clients are wanted, else 503 and the reason |
+//! | `/openapi.json` | all of these, described |
 //!
 //! What each route needs stands in [`MANAGEMENT_PORT`]; a route that is missing there is refused.
 //! Commands block on a disk, so they run on tokio's blocking threads, never on a runtime that
@@ -43,6 +44,7 @@ use crate::access::{Caller, Granted, Now};
 use crate::answered::Answered;
 use crate::frontend::Frontend;
 use crate::guard;
+use crate::openapi;
 use errors::{PlainRefusal, Refusal};
 
 /// Longest body of a command.
@@ -73,6 +75,7 @@ fn routes() -> Router<Shared> {
         .route("/metrics", get(metrics_text))
         .route("/health", get(health))
         .route("/ready", get(ready))
+        .route(openapi::PATH, get(document))
 }
 
 /// What is registered, connected and running, as `/api/v1/status` answers it.
@@ -191,6 +194,10 @@ async fn ready(State(frontend): State<Shared>) -> impl IntoResponse {
             (StatusCode::SERVICE_UNAVAILABLE, errors::json(&body))
         }
     }
+}
+
+async fn document() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], openapi::MANAGEMENT)
 }
 
 #[cfg(test)]

@@ -93,7 +93,9 @@ impl QueryService {
         let access = &self.v2.frontend().access;
         let caller = Caller::of(request);
         let admitted = match protocol {
-            Protocol::Clipper => access.admit(&caller, &QUERY_PORT.by_path(method, path), Now::read),
+            Protocol::Clipper => {
+                access.admit(&caller, &QUERY_PORT.by_path(method, path), Now::read)
+            }
             Protocol::V2 => access.admit(&caller, &Path::find(method, path), Now::read),
             Protocol::Grpc => access.admit_unnamed(&caller, &grpc::found(method, path), Now::read),
         };

@@ -17,11 +17,12 @@ const METRICS: Need = Need::Scope(Scope::Metrics);
 
 /// The management port.
 pub static MANAGEMENT_PORT: Routes = Routes(&[
-    // Whether it lives; it says nothing else.
+    // Whether it lives, and what any front end offers: nothing about this one.
     ("GET", "/health", Need::Nothing),
     ("GET", "/admin/ping", Need::Nothing),
     // Whether clients may come: for balancers, which have no token.
     ("GET", "/ready", Need::Nothing),
+    ("GET", "/openapi.json", Need::Nothing),
     ("GET", "/metrics", METRICS),
     ("POST", "/admin/add_app", ADMIN),
     ("POST", "/admin/delete_app", ADMIN),
@@ -76,6 +77,7 @@ pub static QUERY_PORT: Routes = Routes(&[
     ("POST", "/{app}/predict", QUERY),
     ("POST", "/{app}/update", FEEDBACK),
     ("GET", "/metrics", METRICS),
+    ("GET", "/openapi.json", Need::Nothing),
 ]);
 
 /// A route: method, pattern, need.
@@ -244,7 +246,10 @@ mod tests {
                 .filter(|(_, _, need)| *need == Need::Nothing);
             routes.map(|(_, pattern, _)| *pattern).collect::<Vec<_>>()
         };
-        assert_eq!(open(&MANAGEMENT_PORT), ["/health", "/admin/ping", "/ready"]);
-        assert!(open(&QUERY_PORT).is_empty());
+        assert_eq!(
+            open(&MANAGEMENT_PORT),
+            ["/health", "/admin/ping", "/ready", "/openapi.json"]
+        );
+        assert_eq!(open(&QUERY_PORT), ["/openapi.json"]);
     }
 }

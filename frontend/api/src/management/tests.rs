@@ -2,6 +2,7 @@
 
 mod access;
 mod clipper;
+mod openapi;
 mod v1;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 //! | `POST /{app}/predict` | queries |
 //! | `POST /{app}/update` | feedback (`update`) |
 //! | `GET /metrics` | Clipper's metrics, or Prometheus' (`metrics`) |
+//! | `GET /openapi.json` | the whole query port, described |
 //!
 //! Each path may end in a slash. The content type of a request does not matter, as in Clipper.
 //!
@@ -37,6 +38,7 @@ use crate::frontend::Frontend;
 use crate::http::body::BODY_TIMEOUT;
 use crate::http::{BodyError, read_body};
 use crate::json::{JsonLimits, PredictBody, parse_predict};
+use crate::openapi;
 use metrics::ClipperMetrics;
 use output::Explained;
 
@@ -53,6 +55,7 @@ enum Asked {
     Predict(Arc<Route>),
     Update(Arc<Route>),
     Metrics,
+    Document,
 }
 
 /// Why a request gets no answers.
@@ -117,6 +120,7 @@ impl Clipper {
                 Ok(update::answer(&route, &body, &self.json))
             }
             Asked::Metrics => Ok(self.metrics.answer(&head.headers)),
+            Asked::Document => Ok(json(StatusCode::OK, openapi::QUERY)),
         }
     }
 
@@ -159,6 +163,7 @@ impl Clipper {
         let inner = inner.strip_suffix('/').unwrap_or(inner);
         match inner.split_once('/') {
             None if inner == "metrics" => Ok(Asked::Metrics),
+            None if path == openapi::PATH => Ok(Asked::Document),
             Some((app, "predict")) => self.route(app).map(Asked::Predict),
             Some((app, "update")) => self.route(app).map(Asked::Update),
             _ => {

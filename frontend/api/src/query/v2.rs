@@ -16,6 +16,7 @@
 //! | `outputs`, `defaults` | answers and defaults to tensors |
 //! | `write` | a response as JSON with binary tails |
 //! | `memory` | shared memory of clients |
+//! | `body` | bodies of the routes besides `infer` |
 //! | `metadata`, `statistics`, `repository`, `settings` | the other routes |
 //! | `error` | the one table from what went wrong to HTTP status and gRPC code |
 //!
@@ -27,6 +28,7 @@
 //! A binary tensor is copied once, from the body to its rows; JSON numbers of a single row are
 //! parsed where they stay. Outputs are copied once, into the response.
 
+mod body;
 mod defaults;
 mod elements;
 mod error;
@@ -46,14 +48,16 @@ pub(super) mod statistics;
 pub(super) mod target;
 mod write;
 
-pub use serve::V2;
 pub(super) use error::{GrpcCode, Kind, V2Error};
 pub(super) use header::{datatype_of, elements_of};
 pub(super) use infer::{Form, InferResponse, OutputTensor, Parameter};
-pub(super) use memory::{Registration, RegionStatus};
+pub(super) use memory::{RegionStatus, Registration};
 pub(super) use parameters::{RequestParameters, TensorParameters};
 pub(super) use path::Named;
-pub(super) use request::{Data, ID_BYTES_MAX, InferRequest, InputTensor, RANK_MAX, TENSORS_MAX, WantedOutput};
+pub(super) use request::{
+    Data, ID_BYTES_MAX, InferRequest, InputTensor, RANK_MAX, TENSORS_MAX, WantedOutput,
+};
+pub use serve::V2;
 pub(super) use serve::{is_path, refuse};
 pub(super) use statistics::Statistic;
 pub(super) use target::Target;

@@ -51,7 +51,8 @@ impl HealthService {
 
     /// As [`Self::status`], where a name that is not known is no error.
     fn watched(&self, service: &str) -> ServingStatus {
-        self.status(service).unwrap_or(ServingStatus::ServiceUnknown)
+        self.status(service)
+            .unwrap_or(ServingStatus::ServiceUnknown)
     }
 }
 

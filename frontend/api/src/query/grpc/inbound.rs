@@ -65,7 +65,10 @@ fn check_counts(
         }
     }
     if id.len() > ID_BYTES_MAX {
-        let message = format!("the id has {} bytes, at most {ID_BYTES_MAX} allowed", id.len());
+        let message = format!(
+            "the id has {} bytes, at most {ID_BYTES_MAX} allowed",
+            id.len()
+        );
         return Err(V2Error::invalid(message));
     }
     Ok(())
@@ -116,7 +119,9 @@ fn inputs(messages: Vec<InferInputTensor>, raw: Vec<Bytes>) -> Result<Vec<InputT
             (None, true, None) => Data::Body(raw.next().ok_or_else(|| {
                 V2Error::invalid(format!("input '{}' has no raw contents", message.name))
             })?),
-            (None, false, Some(contents)) => Data::Written(typed(&message.name, datatype, contents)?),
+            (None, false, Some(contents)) => {
+                Data::Written(typed(&message.name, datatype, contents)?)
+            }
             (None, false, None) => {
                 // A tensor without elements needs no contents.
                 Data::Written(PayloadBuf::default())
@@ -145,9 +150,13 @@ fn inputs(messages: Vec<InferInputTensor>, raw: Vec<Bytes>) -> Result<Vec<InputT
 
 fn shape(dims: &[i64]) -> Result<Shape, V2Error> {
     let sizes: Option<Shape> = dims.iter().map(|dim| u64::try_from(*dim).ok()).collect();
-    let sizes = sizes.filter(|sizes| sizes.len() <= RANK_MAX).ok_or_else(|| {
-        V2Error::invalid(format!("the shape {dims:?} has a negative size or too many dimensions"))
-    })?;
+    let sizes = sizes
+        .filter(|sizes| sizes.len() <= RANK_MAX)
+        .ok_or_else(|| {
+            V2Error::invalid(format!(
+                "the shape {dims:?} has a negative size or too many dimensions"
+            ))
+        })?;
     elements_of(&sizes)?;
     Ok(sizes)
 }
@@ -251,9 +260,20 @@ mod tests {
     #[test]
     fn raw_contents_belong_to_inputs_in_order() {
         let two = || vec![tensor("a", "INT8", &[1]), tensor("b", "BF16", &[1])];
-        assert_eq!(bytes(message(two(), &[b"\x01", b"\x02\x03"])), Ok(vec![vec![1], vec![2, 3]]));
-        assert!(bytes(message(two(), &[b"\x01"])).expect_err("one less").contains("'b'"));
-        assert!(bytes(message(two(), &[b"", b"", b""])).expect_err("one more").contains("additional"));
+        assert_eq!(
+            bytes(message(two(), &[b"\x01", b"\x02\x03"])),
+            Ok(vec![vec![1], vec![2, 3]])
+        );
+        assert!(
+            bytes(message(two(), &[b"\x01"]))
+                .expect_err("one less")
+                .contains("'b'")
+        );
+        assert!(
+            bytes(message(two(), &[b"", b"", b""]))
+                .expect_err("one more")
+                .contains("additional")
+        );
         let mut both = two();
         both[0].contents = Some(InferTensorContents::default());
         assert!(bytes(message(both, &[b"\x01", b"\x02\x03"])).is_err());
@@ -283,9 +303,16 @@ mod tests {
 
     #[test]
     fn refuses_shapes_and_names_that_cannot_be() {
-        for (datatype, shape) in [("FP32", vec![-1]), ("f32", vec![1]), ("FP32", vec![i64::MAX, 2])] {
+        for (datatype, shape) in [
+            ("FP32", vec![-1]),
+            ("f32", vec![1]),
+            ("FP32", vec![i64::MAX, 2]),
+        ] {
             let one = tensor("a", datatype, &shape);
-            assert!(bytes(message(vec![one], &[b""])).is_err(), "{datatype} {shape:?}");
+            assert!(
+                bytes(message(vec![one], &[b""])).is_err(),
+                "{datatype} {shape:?}"
+            );
         }
         assert!(bytes(message(vec![], &[])).is_err());
         let twice = vec![tensor("a", "INT8", &[1]), tensor("a", "INT8", &[1])];
@@ -300,7 +327,10 @@ mod tests {
             timeout(&metadata)
         };
         assert_eq!(of("5m"), Some(Duration::from_millis(5)));
-        assert_eq!(of("99999999H").map(|all| all.as_secs()), Some(99_999_999 * 3600));
+        assert_eq!(
+            of("99999999H").map(|all| all.as_secs()),
+            Some(99_999_999 * 3600)
+        );
         for wrong in ["", "m", "5", "5x", "123456789m", "-1m"] {
             assert_eq!(of(wrong), None, "{wrong}");
         }

@@ -13,10 +13,10 @@ use super::generated::*;
 use super::inbound::{self, Inbound};
 use super::{outbound, status};
 use crate::access::Granted;
-use crate::readiness::State;
 use crate::query::v2::{
     Named, Registration, Target, V2, V2Error, metadata, repository, settings, statistics, target,
 };
+use crate::readiness::State;
 
 /// Requests of one stream that are answered at a time; their answers keep the order.
 const STREAM_REQUESTS_MAX: usize = 64;
@@ -35,13 +35,10 @@ impl Inference {
     }
 
     /// The model that a request names, if its token is for that.
-    fn target(
-        &self,
-        granted: &Granted,
-        model: &str,
-        version: &str,
-    ) -> Result<Target, Status> {
-        granted.may_use(Some(model)).map_err(|denied| status((&denied).into()))?;
+    fn target(&self, granted: &Granted, model: &str, version: &str) -> Result<Target, Status> {
+        granted
+            .may_use(Some(model))
+            .map_err(|denied| status((&denied).into()))?;
         let named = Named {
             model: model.into(),
             version: Some(version.into()),
@@ -57,7 +54,9 @@ impl Inference {
         limit: Option<Duration>,
     ) -> Result<ModelInferResponse, V2Error> {
         let arrival = Instant::now();
-        granted.may_use(Some(&message.model_name)).map_err(|denied| V2Error::from(&denied))?;
+        granted
+            .may_use(Some(&message.model_name))
+            .map_err(|denied| V2Error::from(&denied))?;
         let Inbound {
             model,
             version,
@@ -106,7 +105,9 @@ impl Inference {
 /// What a call was granted by its head.
 fn granted<T>(request: &Request<T>) -> Result<Granted, Status> {
     let granted = request.extensions().get::<Granted>();
-    granted.cloned().ok_or_else(|| Status::internal("the call was not admitted"))
+    granted
+        .cloned()
+        .ok_or_else(|| Status::internal("the call was not admitted"))
 }
 
 /// Refuses a token that is for some applications only what concerns all.
@@ -117,7 +118,9 @@ fn concerns_all<T>(request: &Request<T>) -> Result<(), Status> {
 
 /// Whether a stream ends at its first error, with that as its status.
 fn wants_status(metadata: &MetadataMap) -> bool {
-    metadata.get("triton_grpc_error").is_some_and(|value| value == "true")
+    metadata
+        .get("triton_grpc_error")
+        .is_some_and(|value| value == "true")
 }
 
 /// Nothing, which means all, or a name.
@@ -148,7 +151,10 @@ impl GrpcInferenceService for Inference {
     async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answer<ModelReadyResponse> {
         let granted = granted(&request)?;
         let ModelReadyRequest { name, version } = request.into_inner();
-        let ready = self.target(&granted, &name, &version)?.resolved.is_serving();
+        let ready = self
+            .target(&granted, &name, &version)?
+            .resolved
+            .is_serving();
         Ok(Response::new(ModelReadyResponse { ready }))
     }
 
@@ -195,11 +201,17 @@ impl GrpcInferenceService for Inference {
             let (service, granted) = (service.clone(), granted.clone());
             service.streamed(granted, message, limit, wants_status)
         };
-        let answers = request.into_inner().map(answer).buffered(STREAM_REQUESTS_MAX);
+        let answers = request
+            .into_inner()
+            .map(answer)
+            .buffered(STREAM_REQUESTS_MAX);
         Ok(Response::new(Box::pin(answers)))
     }
 
-    async fn model_config(&self, request: Request<ModelConfigRequest>) -> Answer<ModelConfigResponse> {
+    async fn model_config(
+        &self,
+        request: Request<ModelConfigRequest>,
+    ) -> Answer<ModelConfigResponse> {
         let granted = granted(&request)?;
         let ModelConfigRequest { name, version } = request.into_inner();
         let target = self.target(&granted, &name, &version)?;
@@ -226,7 +238,11 @@ impl GrpcInferenceService for Inference {
                 statistics::of_model(self.v2.frontend(), &named).map_err(status)?
             }
         };
-        let model_stats = all.model_stats.into_iter().map(outbound::model_statistics).collect();
+        let model_stats = all
+            .model_stats
+            .into_iter()
+            .map(outbound::model_statistics)
+            .collect();
         Ok(Response::new(ModelStatisticsResponse { model_stats }))
     }
 
@@ -252,7 +268,9 @@ impl GrpcInferenceService for Inference {
         let brought = request.parameters.iter().find(brings).map(|(name, _)| name);
         repository::check_parameters(brought).map_err(status)?;
         let loaded = repository::load(self.v2.frontend(), &request.model_name).await;
-        loaded.map(|()| Response::new(RepositoryModelLoadResponse {})).map_err(status)
+        loaded
+            .map(|()| Response::new(RepositoryModelLoadResponse {}))
+            .map_err(status)
     }
 
     async fn repository_model_unload(
@@ -261,7 +279,9 @@ impl GrpcInferenceService for Inference {
     ) -> Answer<RepositoryModelUnloadResponse> {
         let model = request.into_inner().model_name;
         let unloaded = repository::unload(self.v2.frontend(), &model).await;
-        unloaded.map(|()| Response::new(RepositoryModelUnloadResponse {})).map_err(status)
+        unloaded
+            .map(|()| Response::new(RepositoryModelUnloadResponse {}))
+            .map_err(status)
     }
 
     async fn system_shared_memory_status(
@@ -270,7 +290,12 @@ impl GrpcInferenceService for Inference {
     ) -> Answer<SystemSharedMemoryStatusResponse> {
         concerns_all(&request)?;
         let region = request.into_inner().name;
-        let regions = self.v2.regions().status(name(&region)).await.map_err(status)?;
+        let regions = self
+            .v2
+            .regions()
+            .status(name(&region))
+            .await
+            .map_err(status)?;
         let regions = regions.into_iter().map(outbound::region).collect();
         Ok(Response::new(SystemSharedMemoryStatusResponse { regions }))
     }
@@ -287,7 +312,10 @@ impl GrpcInferenceService for Inference {
             offset: size(request.offset),
             byte_size: size(request.byte_size),
         };
-        self.v2.regions().register(&request.name, wanted).map_err(status)?;
+        self.v2
+            .regions()
+            .register(&request.name, wanted)
+            .map_err(status)?;
         Ok(Response::new(SystemSharedMemoryRegisterResponse {}))
     }
 
@@ -338,7 +366,10 @@ impl GrpcInferenceService for Inference {
         Ok(Response::new(outbound::trace_settings(settings)))
     }
 
-    async fn log_settings(&self, request: Request<LogSettingsRequest>) -> Answer<LogSettingsResponse> {
+    async fn log_settings(
+        &self,
+        request: Request<LogSettingsRequest>,
+    ) -> Answer<LogSettingsResponse> {
         use log_settings_request::setting_value::ParameterChoice as Choice;
         let setting = |(name, value): (String, log_settings_request::SettingValue)| {
             let value = match value.parameter_choice {
@@ -349,7 +380,12 @@ impl GrpcInferenceService for Inference {
             };
             (name, value)
         };
-        let wanted = request.into_inner().settings.into_iter().map(setting).collect();
+        let wanted = request
+            .into_inner()
+            .settings
+            .into_iter()
+            .map(setting)
+            .collect();
         let settings = update(wanted, settings::logging())?;
         Ok(Response::new(outbound::log_settings(settings)))
     }

@@ -31,7 +31,9 @@ pub(super) fn response(response: InferResponse) -> ModelInferResponse {
         model_name: response.model_name,
         model_version: response.model_version,
         id: response.id.unwrap_or_default(),
-        parameters: parameters.map(|(name, value)| (name.to_owned(), parameter(value))).collect(),
+        parameters: parameters
+            .map(|(name, value)| (name.to_owned(), parameter(value)))
+            .collect(),
         outputs: response.outputs.into_iter().map(output).collect(),
         raw_output_contents: raw,
     }
@@ -69,7 +71,10 @@ fn parameter(value: Parameter) -> InferParameter {
 
 /// The parameter that ends the responses to a request in a stream: there is one each.
 pub(super) fn final_response() -> (String, InferParameter) {
-    ("triton_final_response".to_owned(), parameter(Parameter::Bool(true)))
+    (
+        "triton_final_response".to_owned(),
+        parameter(Parameter::Bool(true)),
+    )
 }
 
 pub(super) fn model_metadata(model: metadata::ModelMetadata) -> ModelMetadataResponse {
@@ -89,7 +94,10 @@ pub(super) fn model_metadata(model: metadata::ModelMetadata) -> ModelMetadataRes
 
 pub(super) fn model_config(config: metadata::ModelConfig) -> ModelConfig {
     let reshape = |tensor: &metadata::TensorConfig| {
-        tensor.reshape.as_ref().map(|_| ModelTensorReshape::default())
+        tensor
+            .reshape
+            .as_ref()
+            .map(|_| ModelTensorReshape::default())
     };
     let datatype = |name: &str| DataType::from_str_name(name).unwrap_or_default().into();
     let input = |tensor: metadata::TensorConfig| ModelInput {
@@ -203,5 +211,7 @@ fn members(settings: Value) -> impl Iterator<Item = (String, Value)> {
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -72,9 +72,11 @@ impl Kind {
                 G::Unimplemented,
             ),
             Kind::Unauthenticated => ("unauthenticated", S::UNAUTHORIZED, G::Unauthenticated),
-            Kind::TooManyFailures => {
-                ("too_many_failures", S::TOO_MANY_REQUESTS, G::ResourceExhausted)
-            }
+            Kind::TooManyFailures => (
+                "too_many_failures",
+                S::TOO_MANY_REQUESTS,
+                G::ResourceExhausted,
+            ),
             Kind::Forbidden => ("forbidden", S::FORBIDDEN, G::PermissionDenied),
             Kind::AlreadyExists => ("already_exists", S::BAD_REQUEST, G::AlreadyExists),
             Kind::TooLarge => ("too_large", S::PAYLOAD_TOO_LARGE, G::ResourceExhausted),

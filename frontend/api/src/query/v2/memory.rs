@@ -85,7 +85,11 @@ impl Regions {
     ///
     /// # Errors
     /// If its object may not be used, is not there, is too short, or the name is taken.
-    pub(in crate::query) fn register(&self, name: &str, wanted: Registration) -> Result<(), V2Error> {
+    pub(in crate::query) fn register(
+        &self,
+        name: &str,
+        wanted: Registration,
+    ) -> Result<(), V2Error> {
         let file = self.open(&wanted.key)?;
         let end = wanted.offset.checked_add(wanted.byte_size);
         let there = file.metadata().map_or(0, |metadata| metadata.len());
@@ -133,7 +137,10 @@ impl Regions {
     ///
     /// # Errors
     /// If that one is not registered.
-    pub(in crate::query) async fn status(&self, name: Option<&str>) -> Result<Vec<RegionStatus>, V2Error> {
+    pub(in crate::query) async fn status(
+        &self,
+        name: Option<&str>,
+    ) -> Result<Vec<RegionStatus>, V2Error> {
         let regions: Vec<_> = self
             .lock()
             .iter()

@@ -139,7 +139,10 @@ pub(in crate::query) fn versions(route: &Route) -> Vec<String> {
 ///
 /// # Errors
 /// If no container has told its tensors.
-pub(in crate::query) fn config(frontend: &Frontend, target: &Target) -> Result<ModelConfig, V2Error> {
+pub(in crate::query) fn config(
+    frontend: &Frontend,
+    target: &Target,
+) -> Result<ModelConfig, V2Error> {
     let schema = target
         .resolved
         .schema()

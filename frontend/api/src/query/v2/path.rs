@@ -146,8 +146,12 @@ impl<'a> Path<'a> {
             return Found::Nothing { path };
         };
         let methods = parsed.methods();
-        if !methods.contains(&method.as_str()) {
-            let allowed = methods.join(",");
+        let asked = match method.as_str() {
+            "HEAD" => "GET",
+            other => other,
+        };
+        if !methods.contains(&asked) {
+            let allowed = methods.join(",").replace("GET", "GET,HEAD");
             return Found::OtherMethod { method, allowed };
         }
         Found::Listed {
@@ -271,7 +275,11 @@ mod tests {
             (&get, "/v2/health/ready", listed(Need::Nothing, None)),
             (&get, "/v2", listed(Need::AnyToken, None)),
             (&post, "/v2/models/a%20b/infer", listed(query, Some("a b"))),
-            (&post, "/v2/repository/models/m/unload", listed(admin, Some("m"))),
+            (
+                &post,
+                "/v2/repository/models/m/unload",
+                listed(admin, Some("m")),
+            ),
             (&get, "/v2/logging", listed(query, None)),
             (&post, "/v2/logging", listed(admin, None)),
         ];

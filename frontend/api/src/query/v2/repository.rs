@@ -13,6 +13,7 @@ use skysail_core::registry::Deployment;
 use skysail_engine::Route;
 use tokio::time::Instant;
 
+use super::body;
 use super::error::{Kind, V2Error};
 use super::path::Named;
 use super::target::Target;
@@ -32,20 +33,25 @@ pub(in crate::query) struct ModelIndex {
     pub(in crate::query) reason: &'static str,
 }
 
-/// The index of a repository: models with their versions, then applications.
+/// The index of a repository: models, then applications, each with the versions that it can be
+/// asked for.
 pub(in crate::query) fn index(frontend: &Frontend, only_ready: bool) -> Vec<ModelIndex> {
     let mut routes = frontend.engine.routes();
     routes.sort_by(|a, b| (!a.is_direct, &a.app.name).cmp(&(!b.is_direct, &b.app.name)));
-    let entries = routes.iter().flat_map(|route| match route.is_direct {
-        true => of_model(route),
-        false => vec![of_application(route)],
+    // The name of both is the application's.
+    let is_hidden =
+        |route: &Route| route.is_direct && frontend.engine.route(route.app.name.as_str()).is_some();
+    let routes = routes.iter().filter(|route| !is_hidden(route));
+    let entries = routes.flat_map(|route| match route.model() {
+        Some(_) => of_versions(route),
+        None => vec![entry(route, String::new(), false)],
     });
     entries
         .filter(|entry| !only_ready || entry.state == "READY")
         .collect()
 }
 
-fn of_model(route: &Route) -> Vec<ModelIndex> {
+fn of_versions(route: &Route) -> Vec<ModelIndex> {
     let entry = |version: &Name| {
         let resolved = route.resolve(Some(version.as_str()));
         entry(
@@ -58,13 +64,6 @@ fn of_model(route: &Route) -> Vec<ModelIndex> {
         .versions()
         .map(|version| entry(&version.version))
         .collect()
-}
-
-fn of_application(route: &Route) -> ModelIndex {
-    let resolved = route.resolve(None).ok();
-    let version = resolved.as_ref().and_then(|to| to.version());
-    let version = version.map_or(String::new(), |version| version.version.to_string());
-    entry(route, version, resolved.is_some_and(|to| to.is_serving()))
 }
 
 fn entry(route: &Route, version: String, is_serving: bool) -> ModelIndex {
@@ -93,11 +92,7 @@ pub(in crate::query) struct IndexRequest {
 /// # Errors
 /// If it is something else.
 pub(in crate::query) fn index_request(body: &[u8]) -> Result<IndexRequest, V2Error> {
-    if body.trim_ascii().is_empty() {
-        return Ok(IndexRequest::default());
-    }
-    serde_json::from_slice(body)
-        .map_err(|error| V2Error::invalid(format!("the body is no request for the index: {error}")))
+    body::optional_object(body, "request for the index")
 }
 
 /// What a client may say when it loads or unloads.
@@ -112,11 +107,7 @@ struct LoadRequest {
 /// # Errors
 /// If it is no such request, or brings any.
 pub(in crate::query) fn check_load(body: &[u8]) -> Result<(), V2Error> {
-    if body.trim_ascii().is_empty() {
-        return Ok(());
-    }
-    let request: LoadRequest = serde_json::from_slice(body)
-        .map_err(|error| V2Error::invalid(format!("the body is no request to load: {error}")))?;
+    let request: LoadRequest = body::optional_object(body, "request to load")?;
     let brings = |name: &&String| *name == "config" || name.starts_with("file:");
     check_parameters(request.parameters.keys().find(brings))
 }

@@ -21,7 +21,7 @@ use super::memory::{Held, Regions, Registration};
 use super::path::{MemoryKind, MemoryVerb, Named, Path};
 use super::request::{Data, InferRequest, WantedOutput};
 use super::target::{self, Target};
-use super::{metadata, repository, rows, settings, statistics, write};
+use super::{body, metadata, repository, rows, settings, statistics, write};
 use crate::frontend::Frontend;
 use crate::http::body::BODY_TIMEOUT;
 use crate::http::read_body;
@@ -101,7 +101,7 @@ impl V2 {
         };
         let answered = match path {
             Path::Infer(named) => return self.infer(&head.headers, &named, body).await,
-            path if head.method == Method::GET => self.get(path).await,
+            path if head.method != Method::POST => self.get(path).await,
             path => self.post(&head.headers, path, body).await,
         };
         answered.unwrap_or_else(|error| refuse(&error, None))
@@ -179,8 +179,7 @@ impl V2 {
     ) -> Result<Reply, V2Error> {
         match (kind, verb) {
             (MemoryKind::System, MemoryVerb::Register(name)) => {
-                let wanted: Registration = serde_json::from_slice(body)
-                    .map_err(|error| V2Error::invalid(format!("the body is no region: {error}")))?;
+                let wanted: Registration = body::object(body, "region")?;
                 self.regions.register(&name, wanted)?;
             }
             (MemoryKind::System, MemoryVerb::Unregister(name)) => {

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::body;
 use super::error::V2Error;
 
 /// The trace settings.
@@ -28,12 +29,7 @@ pub(in crate::query) fn logging() -> Value {
 /// # Errors
 /// If it is no object, or would change one.
 pub(in crate::query) fn update(body: &[u8], settings: Value) -> Result<Value, V2Error> {
-    if body.trim_ascii().is_empty() {
-        return Ok(settings);
-    }
-    let wanted: Map<String, Value> = serde_json::from_slice(body).map_err(|error| {
-        V2Error::invalid(format!("the body is not an object of settings: {error}"))
-    })?;
+    let wanted: Map<String, Value> = body::optional_object(body, "object of settings")?;
     for (name, value) in &wanted {
         let name = name.escape_default();
         match settings.get(name.to_string()) {

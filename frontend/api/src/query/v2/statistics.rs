@@ -92,7 +92,10 @@ pub(in crate::query) fn all(frontend: &Frontend) -> AllStatistics {
 ///
 /// # Errors
 /// If there is no such model or version.
-pub(in crate::query) fn of_model(frontend: &Frontend, named: &Named<'_>) -> Result<AllStatistics, V2Error> {
+pub(in crate::query) fn of_model(
+    frontend: &Frontend,
+    named: &Named<'_>,
+) -> Result<AllStatistics, V2Error> {
     let target = Target::find(frontend, named)?;
     let wanted = named
         .version

@@ -31,7 +31,10 @@ impl Target {
     ///
     /// # Errors
     /// If nothing has it, or there is no such version.
-    pub(in crate::query) fn find(frontend: &Frontend, named: &Named<'_>) -> Result<Target, V2Error> {
+    pub(in crate::query) fn find(
+        frontend: &Frontend,
+        named: &Named<'_>,
+    ) -> Result<Target, V2Error> {
         let route = route(frontend, &named.model)?;
         let version = named
             .version
