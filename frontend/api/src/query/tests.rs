@@ -181,7 +181,7 @@ async fn paths_that_are_not_there_and_wrong_methods_are_told_as_json() {
         ("POST", "/digits/update/more", 404, None),
         ("GET", "/digits/update", 405, Some("POST")),
         ("GET", "/digits/predict", 405, Some("POST")),
-        ("POST", "/metrics", 405, Some("GET, HEAD")),
+        ("POST", "/metrics", 405, Some("GET,HEAD")),
         ("GET", "/metrics/more", 404, None),
         ("GET", "/", 404, None),
     ] {

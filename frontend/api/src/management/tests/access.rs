@@ -111,6 +111,10 @@ async fn each_route_of_the_query_port_is_for_its_scope_alone() {
             (head.status.as_u16(), head.headers, body)
         };
         let (status, headers, body) = answer(None).await;
+        if *need == Need::Nothing {
+            assert_eq!(status, 200, "{method} {path}");
+            continue;
+        }
         assert_eq!(
             (status, &headers[WWW_AUTHENTICATE]),
             (401, &"Bearer".parse().unwrap())
