@@ -110,7 +110,8 @@ impl Default for HttpLimits {
             headers_max: 64,
             uri_bytes_max: 8 << 10,
             streams_max: 100,
-            stream_window_bytes: 64 << 10,
+            // As much as the connection's, which bounds them all: 200 KB of tensors need no turn.
+            stream_window_bytes: 1 << 20,
             connection_window_bytes: 1 << 20,
             pending_resets_max: 20,
             local_resets_max: 1_024,

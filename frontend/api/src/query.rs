@@ -65,7 +65,7 @@ impl QueryService {
     /// Answers one request.
     pub async fn handle<B>(&self, mut request: Request<B>) -> Reply
     where
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BodyFailure> + Send,
     {
         let protocol = Protocol::of(&request);

@@ -263,9 +263,13 @@ impl Engine {
     pub async fn ask_all(
         &self,
         to: &Resolved,
-        inputs: Vec<Input>,
+        mut inputs: Vec<Input>,
         options: impl Into<AskOptions>,
     ) -> Result<Vec<Answer>, AskError> {
+        if inputs.len() == 1 {
+            let only = inputs.pop().expect("there is one");
+            return Ok(vec![self.ask(to, only, options).await?]);
+        }
         let (Some(destination), Some(schema)) = (&to.destination, to.schema()) else {
             let default = Answer::Default(Cause::NoReplica.into());
             return Ok(vec![default; inputs.len()]);
@@ -498,6 +502,7 @@ impl Shared {
         if let Some((reason, detail)) = reject {
             drop(self.command(Command::End {
                 lane: lane.clone(),
+                generation: now.map(|version| version.generation),
                 reject: Reject { reason, detail },
             }));
         }

@@ -47,8 +47,12 @@ pub(crate) enum Command {
     Batch(Arc<Lane>, Batch),
     /// Ask a batch back.
     Cancel(Cancel),
-    /// End the sessions of a lane's replicas.
-    End { lane: Arc<Lane>, reject: Reject },
+    /// End the sessions of a lane's replicas, except those that joined it as it is registered now.
+    End {
+        lane: Arc<Lane>,
+        generation: Option<u64>,
+        reject: Reject,
+    },
     /// The front end is going away: ask all containers to finish.
     DrainAll,
 }
@@ -74,6 +78,8 @@ struct Peer {
     replica: ReplicaId,
     lane: Arc<Lane>,
     agreed: Agreed,
+    /// How its version was registered when it joined, if it was.
+    generation: Option<u64>,
     in_flight: HashMap<BatchId, Sent>,
 }
 
@@ -88,6 +94,7 @@ struct Sent {
 struct Admitted {
     lane: Arc<Lane>,
     agreed: Agreed,
+    generation: Option<u64>,
     origin: Origin,
 }
 
@@ -294,16 +301,16 @@ impl<L: Listener> Rpc<L> {
             return refuse(RejectReason::TooManyReplicas, detail);
         }
         let lane = self.shared.lane(&model, &version);
-        let misfit = lane
-            .registered()
-            .and_then(|version| misfit(&version, &hello.schema));
-        if let Some(detail) = misfit {
+        let registered = lane.registered();
+        let version = registered.as_deref();
+        if let Some(detail) = version.and_then(|version| misfit(version, &hello.schema)) {
             return refuse(RejectReason::WrongSchema, detail);
         }
         match lane.agree(&hello.schema, |schema| self.make_log(schema)) {
             Ok(agreed) => Ok(Admitted {
                 lane,
                 agreed,
+                generation: version.map(|version| version.generation),
                 origin,
             }),
             Err(agreed) => {
@@ -343,6 +350,7 @@ impl<L: Listener> Rpc<L> {
         let Admitted {
             lane,
             agreed,
+            generation,
             origin,
         } = admitted;
         let schema = &agreed.schema;
@@ -376,6 +384,7 @@ impl<L: Listener> Rpc<L> {
                 replica,
                 lane: lane.clone(),
                 agreed,
+                generation: *generation,
                 in_flight,
             },
         );
@@ -426,8 +435,13 @@ impl<L: Listener> Rpc<L> {
         match command {
             Command::Batch(lane, batch) => self.send_batch(now, &lane, batch),
             Command::Cancel(cancel) => self.cancel(now, cancel),
-            Command::End { lane, reject } => {
-                let of_lane = |peer: &Peer| Arc::ptr_eq(&peer.lane, &lane);
+            Command::End {
+                lane,
+                generation,
+                reject,
+            } => {
+                let of_lane =
+                    |peer: &Peer| Arc::ptr_eq(&peer.lane, &lane) && peer.generation != generation;
                 let ids: Vec<_> = self.ids(of_lane);
                 ids.into_iter()
                     .for_each(|id| self.end(now, id, &End::Sent(reject.clone())));

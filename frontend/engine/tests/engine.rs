@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use skysail_core::grants::Grant;
 use skysail_core::registry::{Adaptive, Application, Batching, Model, ModelVersion, Registry};
 use skysail_core::{Cause, Cost, Input, InputType, Name};
-use skysail_engine::{Answer, AskError, Engine, Options};
+use skysail_engine::{Answer, AskError, AskOptions, Engine, Options};
 use skysail_monitor::Metrics;
 use skysail_rpc::message::{Encoder, Hello, Message, Outcome, Reject, RejectReason, Reply};
 use skysail_rpc::session::{ContainerEvent, ContainerSession, Job, Timing};
@@ -713,4 +713,113 @@ async fn draining_answers_everything_and_lets_the_containers_go() {
         });
     assert_eq!(cause(&waiting), Cause::Draining);
     assert_eq!(cause(&frontend.ask(3.0).await), Cause::Draining);
+}
+
+/// The input of a query.
+fn input(value: f32) -> Input {
+    Input::single(Cell::fixed(Payload::copy_from_slice(&value.to_le_bytes())))
+}
+
+#[tokio::test]
+async fn the_queries_of_one_request_go_together() {
+    let frontend = Frontend::start(1 << 20);
+    let container = frontend.container("1").await;
+    assert_eq!(prediction(&frontend.ask(3.0).await), 6.0);
+    assert_eq!(container.batches.recv(), Ok(vec![3.0]));
+    let to = frontend.engine.route("app").expect("registered");
+    let to = to.resolve(None).expect("no version is named");
+    let inputs = [1.0, 2.0, 3.0, 4.0].map(input).to_vec();
+    let answers = frontend
+        .engine
+        .ask_all(&to, inputs, Instant::now() + PATIENCE);
+    let answers = answers.await.expect("right queries");
+    let predictions: Vec<_> = answers.iter().map(prediction).collect();
+    assert_eq!(
+        predictions,
+        [2.0, 4.0, 6.0, 8.0],
+        "in the order of the request"
+    );
+    // The third was there already.
+    assert_eq!(container.batches.recv(), Ok(vec![1.0, 2.0, 4.0]));
+    let wrong = Input::single(Cell::default());
+    let refused = frontend
+        .engine
+        .ask_all(&to, vec![input(5.0), wrong], Instant::now() + PATIENCE);
+    assert!(refused.await.is_err());
+    assert!(
+        container.batches.try_recv().is_err(),
+        "none of them is asked"
+    );
+    let nothing = frontend
+        .engine
+        .ask_all(&to, vec![], Instant::now() + PATIENCE);
+    assert!(nothing.await.expect("right").is_empty());
+}
+
+#[tokio::test]
+async fn a_model_is_asked_by_its_own_name_and_has_no_default() {
+    let frontend = Frontend::with(Options {
+        model_slo: Duration::from_secs(7),
+        ..Options::default()
+    });
+    assert!(
+        frontend.engine.model_route("app").is_none(),
+        "an application is no model"
+    );
+    let route = frontend.engine.model_route("m").expect("registered");
+    assert!(route.is_direct && route.app.slo() == Duration::from_secs(7));
+    assert_eq!(route.model().map(Name::as_str), Some("m"));
+    let to = route.resolve(Some("1")).expect("there");
+    assert!(!to.is_serving() && route.resolve(Some("2")).is_err());
+    let _container = frontend.container("1").await;
+    let to = route.resolve(None).expect("there");
+    assert!(to.is_serving() && to.is_only_row(1) && !to.is_only_row(2));
+    let answer = frontend
+        .engine
+        .ask(&to, input(4.0), Instant::now() + PATIENCE);
+    assert_eq!(prediction(&answer.await.expect("right")), 8.0);
+    route.record(Ok(()), Instant::now());
+    assert!(frontend.engine.metrics_text().contains("app=\"model:m\""));
+    frontend.engine.publish(&Registry::default());
+    assert!(frontend.engine.model_route("m").is_none());
+    assert!(!frontend.engine.metrics_text().contains("app=\"model:m\""));
+}
+
+#[tokio::test]
+async fn a_query_may_pass_the_cache_by() {
+    let frontend = Frontend::start(1 << 20);
+    let container = frontend.container("1").await;
+    assert_eq!(prediction(&frontend.ask(3.0).await), 6.0);
+    let to = frontend.engine.route("app").expect("registered");
+    let to = to.resolve(None).expect("no version is named");
+    let anew = AskOptions {
+        cache: false,
+        ..AskOptions::from(Instant::now() + PATIENCE)
+    };
+    let answer = frontend.engine.ask(&to, input(3.0), anew).await;
+    let Ok(Answer::Prediction(answer)) = answer else {
+        panic!("a prediction")
+    };
+    assert!(!answer.cached);
+    assert_eq!(
+        container.batches.iter().take(2).collect::<Vec<_>>(),
+        [[3.0], [3.0]]
+    );
+}
+
+#[tokio::test]
+async fn a_container_that_came_for_the_new_registration_stays() {
+    let frontend = Frontend::start(0);
+    let mut last = None;
+    for generation in 2..10 {
+        // Nobody waits for the task that ends the sessions of the old one.
+        frontend
+            .engine
+            .publish(&registry(&[("1", generation)], "1"));
+        let _container = Container::start(&frontend.connector, "1");
+        let newest = |engine: &Engine| engine.replicas().iter().map(|one| one.id).max();
+        frontend.until(|engine| newest(engine) > last).await;
+        last = newest(&frontend.engine);
+        assert_eq!(prediction(&frontend.ask(3.0).await), 6.0);
+    }
 }

@@ -196,41 +196,31 @@ impl Clipper {
         let to = route
             .resolve(version.as_deref())
             .map_err(|error| ask_refusal(&error))?;
-        let mut inputs =
-            input::inputs(route, &to, rows, batch).map_err(|(field, cause)| Refusal {
-                field: Some(field),
-                ..Refusal::new(StatusCode::BAD_REQUEST, "Json error", cause)
-            })?;
-        let count = inputs.len();
+        let inputs = input::inputs(route, &to, rows, batch).map_err(|(field, cause)| Refusal {
+            field: Some(field),
+            ..Refusal::new(StatusCode::BAD_REQUEST, "Json error", cause)
+        })?;
         let asked = options.ask(arrival, route.app.slo());
-        let engine = &self.frontend.engine;
-        let answers = match (inputs.pop(), count) {
-            (Some(only), 1) => engine.ask(&to, only, asked).await.map(|one| vec![one]),
-            (last, _) => {
-                inputs.extend(last);
-                engine.ask_all(&to, inputs, asked).await
-            }
-        };
+        let answers = self.frontend.engine.ask_all(&to, inputs, asked).await;
         let answers = answers.map_err(|error| ask_refusal(&error))?;
         to.record_request(true, arrival.elapsed());
         let explained = options.explain.then_some(Explained {
             options: &options,
             arrival,
         });
-        let mut out = Vec::with_capacity(160 * count.max(1));
-        if batch && count != 1 {
+        let mut out = Vec::with_capacity(160 * answers.len().max(1));
+        let is_list = batch && answers.len() != 1;
+        if is_list {
             out.extend_from_slice(b"{\"batch_predictions\":[");
-            for (index, answer) in answers.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                self.write(&mut out, route, answer, arrival, explained)?;
+        }
+        for (index, answer) in answers.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
             }
+            self.write(&mut out, route, answer, arrival, explained)?;
+        }
+        if is_list {
             out.extend_from_slice(b"]}");
-        } else {
-            for answer in &answers {
-                self.write(&mut out, route, answer, arrival, explained)?;
-            }
         }
         Ok(out)
     }

@@ -5,6 +5,7 @@
 //! | `generated` | messages and the service of `proto/inference.proto` |
 //! | `inbound`, `outbound` | messages to and from what [`super::v2`] works with |
 //! | `inference`, `health` | the services |
+//! | `timed` | bodies that have to come in time |
 //!
 //! Requests, answers and errors are those of V2 over HTTP; only their dress differs. Outputs
 //! always leave as raw contents, which is all that clients read.
@@ -18,6 +19,7 @@ mod health;
 mod inbound;
 mod inference;
 mod outbound;
+mod timed;
 
 use std::convert::Infallible;
 
@@ -33,15 +35,19 @@ use tonic_health::pb::health_server::HealthServer;
 use tower::util::BoxCloneSyncService;
 
 use super::BodyFailure;
-use super::v2::{GrpcCode, V2, V2Error};
+use super::v2::{V2, V2Error};
 use crate::access::routes::Found;
 use crate::access::{Need, Scope};
+use crate::http::body::BODY_TIMEOUT;
 use generated::grpc_inference_service_server::GrpcInferenceServiceServer;
 use health::HealthService;
 use inference::Inference;
+use timed::Timed;
 
 /// What begins the content type of every gRPC request.
 const CONTENT: &str = "application/grpc";
+/// The one call whose body may go on for as long as the client likes.
+const STREAM: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 const INFERENCE: &str = "/inference.GRPCInferenceService/";
 const HEALTH: &str = "/grpc.health.v1.Health/";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/";
@@ -114,12 +120,15 @@ impl Grpc {
     /// Answers one call.
     pub(super) async fn handle<B>(&self, request: Request<B>) -> Response<Body>
     where
-        B: HttpBody<Data = Bytes> + Send + 'static,
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BodyFailure> + Send,
     {
         let path = request.uri().path();
-        let answered = if path.starts_with(INFERENCE) {
+        let answered = if path == STREAM {
             self.inference.clone().call(request).await
+        } else if path.starts_with(INFERENCE) {
+            let timed = request.map(|body| Timed::new(body, BODY_TIMEOUT));
+            self.inference.clone().call(timed).await
         } else if path.starts_with(HEALTH) {
             self.health.clone().call(request).await
         } else if path.starts_with(REFLECTION) {
@@ -135,10 +144,5 @@ impl Grpc {
 /// An error as a status.
 fn status(error: V2Error) -> Status {
     let (_, _, code) = error.kind.row();
-    // Numbers of the protocol on both sides.
-    Status::new(Code::from_i32(number(code)), error.message)
-}
-
-fn number(code: GrpcCode) -> i32 {
-    code as i32
+    Status::new(Code::from_i32(code as i32), error.message)
 }

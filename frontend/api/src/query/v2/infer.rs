@@ -95,11 +95,10 @@ pub(in crate::query) async fn infer(
     let inputs = rows::inputs(request.inputs, schema, &target.resolved)?;
     check_features(target, &inputs)?;
     let asked = options.ask(arrival, target.route.app.slo());
-    let engine = &frontend.engine;
-    let answers = match <[_; 1]>::try_from(inputs) {
-        Ok([input]) => vec![engine.ask(&target.resolved, input, asked).await?],
-        Err(inputs) => engine.ask_all(&target.resolved, inputs, asked).await?,
-    };
+    let answers = frontend
+        .engine
+        .ask_all(&target.resolved, inputs, asked)
+        .await?;
     let response = outputs::respond(target, &selection, options, answers, arrival);
     let ok = response.is_ok();
     target.resolved.record_request(ok, arrival.elapsed());

@@ -56,10 +56,7 @@ pub(super) fn inputs(
         let cells = matched.into_iter().map(Matched::into_only_row);
         return Ok(vec![Input(cells.collect::<Result<_, _>>()?)]);
     }
-    let mut readers = Vec::with_capacity(matched.len());
-    for tensor in &matched {
-        readers.push(Reader::new(tensor)?);
-    }
+    let mut readers: Vec<_> = matched.iter().map(Reader::new).collect();
     let mut inputs = Vec::with_capacity(rows);
     for _ in 0..rows {
         let bufs = to.rows();
@@ -155,7 +152,7 @@ impl<'a> Matched<'a> {
 
     fn into_only_row(self) -> Result<Cell, V2Error> {
         if self.spec.datatype.width().is_none() {
-            let mut reader = Reader::new(&self)?;
+            let mut reader = Reader::new(&self);
             let cell = reader.next(PayloadBuf::default())?;
             reader.check_end()?;
             return Ok(cell);
@@ -210,11 +207,11 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(tensor: &'a Matched<'a>) -> Result<Self, V2Error> {
-        Ok(Reader {
+    fn new(tensor: &'a Matched<'a>) -> Self {
+        Reader {
             rest: tensor.bytes(),
             tensor,
-        })
+        }
     }
 
     /// The next row, in `buf` if its elements have a width.
