@@ -70,7 +70,7 @@ impl QueryService {
     {
         let protocol = Protocol::of(&request);
         let reply = match self.admit(protocol, &mut request) {
-            Err(refused) => refused,
+            Err(refused) => *refused,
             Ok(()) => match protocol {
                 Protocol::Clipper => self.clipper.handle(request).await,
                 Protocol::V2 => self.v2.handle(request).await,
@@ -83,11 +83,11 @@ impl QueryService {
 
     /// Lets a request in that its protocol has a route for, from whoever may use it. What it was
     /// granted goes with a call of gRPC, whose message says whom it is for.
-    fn admit<B>(&self, protocol: Protocol, request: &mut Request<B>) -> Result<(), Reply> {
+    fn admit<B>(&self, protocol: Protocol, request: &mut Request<B>) -> Result<(), Box<Reply>> {
         if self.is_loopback
             && let Some(why) = guard::refusal(request.headers())
         {
-            return Err(protocol.forbid(why));
+            return Err(Box::new(protocol.forbid(why)));
         }
         let (method, path) = (request.method(), request.uri().path());
         let access = &self.v2.frontend().access;
@@ -99,7 +99,7 @@ impl QueryService {
             Protocol::V2 => access.admit(&caller, &Path::find(method, path), Now::read),
             Protocol::Grpc => access.admit_unnamed(&caller, &grpc::found(method, path), Now::read),
         };
-        let granted = admitted.map_err(|denied| protocol.deny(&denied))?;
+        let granted = admitted.map_err(|denied| Box::new(protocol.deny(&denied)))?;
         if protocol == Protocol::Grpc {
             request.extensions_mut().insert(granted);
         }

@@ -48,7 +48,7 @@ pub(super) mod statistics;
 pub(super) mod target;
 mod write;
 
-pub(super) use error::{GrpcCode, Kind, V2Error};
+pub(super) use error::{Kind, V2Error};
 pub(super) use header::{datatype_of, elements_of};
 pub(super) use infer::{Form, InferResponse, OutputTensor, Parameter};
 pub(super) use memory::{RegionStatus, Registration};

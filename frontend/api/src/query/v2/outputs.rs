@@ -123,7 +123,10 @@ pub(super) fn respond(
         .iter()
         .for_each(|answer| target.route.record(came_to(answer), arrival));
     let outputs = match tally.first {
-        None => tensors(selection, answers.iter().map(predicted)),
+        None => tensors(
+            selection,
+            &answers.iter().filter_map(predicted).collect::<Vec<_>>(),
+        ),
         Some(failure) if target.route.is_direct || tally.is_overload => {
             return Err(not_predicted(failure));
         }
@@ -297,12 +300,10 @@ fn with_defaults(
         schema: schema.clone(),
         cells: cells.into(),
     };
-    tensors(
-        selection,
-        answers
-            .iter()
-            .map(|answer| Some(predicted(answer).unwrap_or(&default))),
-    )
+    let rows = answers
+        .iter()
+        .map(|answer| predicted(answer).unwrap_or(&default));
+    tensors(selection, &rows.collect::<Vec<_>>())
 }
 
 /// The default as the text that it is.
@@ -319,38 +320,27 @@ fn default_text(target: &Target, form: Form) -> OutputTensor {
     }
 }
 
-fn tensors<'a>(
-    selection: &Selection,
-    rows: impl Iterator<Item = Option<&'a Output>> + Clone,
-) -> Result<Vec<OutputTensor>, V2Error> {
+fn tensors(selection: &Selection, rows: &[&Output]) -> Result<Vec<OutputTensor>, V2Error> {
     let tensor = |(index, form): &(usize, Form)| {
-        let rows = rows.clone().flatten();
-        tensor(
-            rows.map(|row| (&row.schema.outputs[*index], &row.cells[*index])),
-            form,
-        )
+        let of = |row: &&Output| row.cells[*index].clone();
+        let spec = &rows.first().expect("a request has a row").schema.outputs[*index];
+        tensor(spec, rows.iter().map(of).collect(), form)
     };
     selection.0.iter().map(tensor).collect()
 }
 
-fn tensor<'a>(
-    rows: impl Iterator<Item = (&'a TensorSpec, &'a Cell)>,
-    form: &Form,
-) -> Result<OutputTensor, V2Error> {
-    let mut rows = rows.peekable();
-    let (spec, first) = *rows.peek().expect("a request has a row");
-    let dims = first.dims(spec);
-    let mut cells = Vec::new();
-    for (_, cell) in rows {
-        if cell.dims(spec) != dims {
-            return Err(V2Error::unsupported(format!(
-                "rows of output '{}' have the shapes {dims:?} and {:?}, which one tensor cannot \
-                 hold; send the rows one by one",
-                spec.name,
-                cell.dims(spec)
-            )));
-        }
-        cells.push(cell.clone());
+fn tensor(spec: &TensorSpec, cells: Vec<Cell>, form: &Form) -> Result<OutputTensor, V2Error> {
+    let dims = cells
+        .first()
+        .map(|cell| cell.dims(spec))
+        .unwrap_or_default();
+    if let Some(other) = cells.iter().find(|cell| cell.dims(spec) != dims) {
+        return Err(V2Error::unsupported(format!(
+            "rows of output '{}' have the shapes {dims:?} and {:?}, which one tensor cannot hold; \
+             send the rows one by one",
+            spec.name,
+            other.dims(spec)
+        )));
     }
     let sizes = dims.iter().map(|dim| dim.unsigned_abs());
     Ok(OutputTensor {

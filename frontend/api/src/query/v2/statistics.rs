@@ -3,7 +3,7 @@
 //! | field | counts |
 //! |---|---|
 //! | `success`, `fail` | requests, and their time from the last byte of the body |
-//! | `queue` | rows sent to replicas, and what they waited for that |
+//! | `queue` | rows sent to replicas, and what they waited for that; rows answered by the cache or with another's, which waited for nothing |
 //! | `compute_infer` | rows computed, and the time of their batch inside the model |
 //! | `compute_input`, `compute_output` | the same rows; 0 ns, for nothing is converted |
 //! | `cache_hit`, `cache_miss` | rows; 0 ns, for a lookup is not timed |
@@ -129,7 +129,7 @@ fn of(frontend: &Frontend, standing: &Standing, name: &str) -> ModelStatistics {
             success: requests.succeeded.into(),
             fail: requests.failed.into(),
             queue: Statistic {
-                count: tally.rows,
+                count: tally.rows + metrics.cache_hits.get() + metrics.cache_joins.get(),
                 ns: tally.waited_micros.saturating_mul(1000),
             },
             compute_input: Statistic::counted(computed.count),
