@@ -44,6 +44,9 @@ def echo(*tensors, delay_ms=0):
     return [ECHO, *named, "--delay-ms", str(delay_ms)]
 
 
+#: A query at a time, and none given up early: what is late is late.
+ONE_BY_ONE = {"policy": "fixed", "size": 1, "wait_micros": 0}
+
 #: Input type and command of each model.
 MODELS = {
     "sum": ("doubles", [SKYSAIL, "example-container", "sum"]),
@@ -145,7 +148,10 @@ class FrontEnd:
     def deploy(self, model, version="1"):
         """Registers a model, and starts it if it has a command."""
         kind, command = MODELS[model]
-        self.manage("POST", "models", {"model": model, "version": version, "input_type": kind})
+        new = {"model": model, "version": version, "input_type": kind}
+        if model == "slow":
+            new["batching"] = ONE_BY_ONE
+        self.manage("POST", "models", new)
         if command:
             path = f"models/{model}/versions/{version}/deployment"
             self.manage("PUT", path, {"replicas": 1, "command": command})

@@ -39,6 +39,22 @@ class Sockets(Served):
                 data += part
         return Raw(data)
 
+    def talk(self, *parts):
+        """All that is answered to the parts, each sent when something was answered to the last."""
+        host, port = self.front_end.query.rsplit(":", 1)
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as stream:
+            data = b""
+            for part in parts:
+                stream.sendall(part)
+                data += stream.recv(1 << 16)
+            while more := stream.recv(1 << 16):
+                data += more
+        return data
+
+    def head(self, *headers, path="/v2/models/fp32/infer"):
+        lines = [f"POST {path} HTTP/1.1", f"Host: {self.front_end.query}", *headers]
+        return "\r\n".join([*lines, "", ""]).encode()
+
     def post(self, model, body, headers=()):
         if isinstance(body, (dict, list)):
             body = json.dumps(body)
@@ -245,6 +261,43 @@ class TestHeaders(Sockets):
         json.loads(whole[:at])
 
 
+class TestConnections(Sockets):
+    models = ("fp32",)
+
+    good = json.dumps(floats(1, 2, 3)).encode()
+    close = "Connection: close"
+
+    def test_a_body_may_come_in_chunks(self):
+        parts = [self.good[at:at + 7] for at in range(0, len(self.good), 7)]
+        chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+        head = self.head("Transfer-Encoding: chunked", self.close)
+        self.answered(Raw(self.talk(head + chunks + b"0\r\n\r\n")), [1.0, 2.0, 3.0])
+
+    def test_who_waits_for_100_is_told_to_continue(self):
+        length = f"Content-Length: {len(self.good)}"
+        data = self.talk(self.head(length, "Expect: 100-continue", self.close), self.good)
+        first, rest = data.split(b"\r\n\r\n", 1)
+        self.assertIn(b"100 Continue", first)
+        self.answered(Raw(rest), [1.0, 2.0, 3.0])
+
+    def test_a_connection_goes_on_after_errors(self):
+        def ask(body, *headers, **more):
+            return self.head(f"Content-Length: {len(body)}", *headers, **more) + body
+
+        data = self.talk(ask(b"{"), ask(self.good), ask(self.good, path="/v2/models/none/infer"),
+                         ask(self.good, self.close))
+        statuses = [int(part[:3]) for part in data.split(b"HTTP/1.1 ")[1:]]
+        self.assertEqual(statuses, [400, 200, 404, 200])
+
+    def test_an_http_1_0_client_is_answered(self):
+        head = self.head(f"Content-Length: {len(self.good)}").replace(b"HTTP/1.1", b"HTTP/1.0")
+        self.answered(Raw(self.talk(head + self.good)), [1.0, 2.0, 3.0])
+
+    def test_two_lengths_of_a_body_are_400(self):
+        lengths = [f"Content-Length: {len(self.good)}", "Content-Length: 3"]
+        self.assertEqual(Raw(self.talk(self.head(*lengths) + self.good)).status, 400)
+
+
 class TestBinary(Sockets):
     models = ("fp32", "pair", "bytes", "texts", "vary", "bool")
 
@@ -268,6 +321,11 @@ class TestBinary(Sockets):
         for length in [whole + 1, 1 << 40, "-1", "1e2", "abc", "", "0x10", "12.0", "+5"]:
             answer = self.binary("fp32", self.header, self.tail, length=length)
             self.refused(answer, 400)
+
+    def test_two_header_lengths_are_400(self):
+        for second in [5, len(json.dumps(self.header))]:
+            headers = [f"{LENGTH}: {second}"]
+            self.refused(self.binary("fp32", self.header, self.tail, headers=headers), 400)
 
     def test_without_the_header_the_whole_body_is_json(self):
         body = json.dumps(self.header).encode() + self.tail
@@ -297,6 +355,8 @@ class TestBinary(Sockets):
         region = {"shared_memory_region": "r", "shared_memory_byte_size": 12}
         shared = tensor(data=[1, 2, 3], parameters=region)
         self.refused(self.post("fp32", {"inputs": [shared]}), 400)
+        outputs = [{"name": "x_out", "parameters": {**region, "binary_data": True}}]
+        self.refused(self.post("fp32", floats(1, 2, 3, outputs=outputs)), 400)
 
     def test_a_raw_request_is_the_tensor_alone_and_answered_in_binary(self):
         answer = self.answered(self.post("fp32", self.tail, [f"{LENGTH}: 0"]))

@@ -172,8 +172,8 @@ class TestTokens(Tokens):
         metadata = list(bearer(self.tokens["one"]).items())
         answers = self.stub.ModelStreamInfer(
             messages(), metadata=metadata, timeout=PATIENCE_SECONDS)
-        found = [bool(answer.error_message) for answer in answers]
-        self.assertEqual(found, [False, True, False])
+        found = [(answer.infer_response.id, bool(answer.error_message)) for answer in answers]
+        self.assertEqual(found, [("one", False), ("two", True), ("one", False)])
         with self.assertRaises(grpc.RpcError) as raised:
             list(self.stub.ModelStreamInfer(messages(), timeout=PATIENCE_SECONDS))
         self.assertEqual(raised.exception.code(), grpc.StatusCode.UNAUTHENTICATED)

@@ -135,8 +135,7 @@ class TestServer(Client):
 
 
 class TestInfer(Client):
-    models = ("sum", "upper", "pair", "vary", "texts", "halves", "slow",
-              *(name.lower() for name in SHORT))
+    models = ("sum", "upper", "pair", "vary", "texts", "slow", *(name.lower() for name in SHORT))
 
     def test_every_datatype_in_every_combination_of_forms(self):
         for name, array in EDGES.items():
@@ -217,11 +216,8 @@ class TestInfer(Client):
                     headers={"X-Else": "1"}, parameters={"else": "x", "n": 1, "b": True})
         result = self.client.infer("fp32", floats(1, 2, 3), **more)
         np.testing.assert_array_equal(result.as_numpy("x_out"), [[1, 2, 3]])
-        with self.assertRaises(InferenceServerException) as raised:
-            x = [given("x", "FP32", np.array([1], np.float32))]
-            self.client.infer("slow", x, timeout=50_000)
-        # Too late, or known to be too late before it was tried.
-        self.assertIn(raised.exception.status(), ["504", "429"])
+        x = [given("x", "FP32", np.array([1], np.float32))]
+        self.fails(504, self.client.infer, "slow", x, timeout=50_000)
 
     def test_explanations_and_the_cache_are_told_in_parameters(self):
         explain = {"skysail_explain": True}
