@@ -141,7 +141,7 @@ impl Protocol {
         let mut reply = match self {
             Protocol::Clipper => clipper::denied(denied),
             Protocol::V2 => v2::refuse(&V2Error::from(denied), None),
-            Protocol::Grpc => return grpc::refused(V2Error::from(denied)).map(ReplyBody::from),
+            Protocol::Grpc => return grpc::denied(denied).map(ReplyBody::from),
         };
         if let Some((name, value)) = denied.header() {
             reply.headers_mut().insert(name, value);

@@ -37,7 +37,7 @@ use tower::util::BoxCloneSyncService;
 use super::BodyFailure;
 use super::v2::{V2, V2Error};
 use crate::access::routes::Found;
-use crate::access::{Need, Scope};
+use crate::access::{Denied, Need, Scope};
 use crate::http::body::BODY_TIMEOUT;
 use generated::grpc_inference_service_server::GrpcInferenceServiceServer;
 use health::HealthService;
@@ -51,6 +51,8 @@ const STREAM: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 const INFERENCE: &str = "/inference.GRPCInferenceService/";
 const HEALTH: &str = "/grpc.health.v1.Health/";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/";
+/// What the published client of Python speaks, and older tools.
+const REFLECTION_ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/";
 
 /// Whether a request is a call.
 pub(super) fn is_call<B>(request: &Request<B>) -> bool {
@@ -63,12 +65,21 @@ pub(super) fn refused(error: V2Error) -> Response<Body> {
     status(error).into_http()
 }
 
+/// The answer to whoever may not call this, or to what there is not: clients ask for an older
+/// service when one is not implemented, and for no other reason.
+pub(super) fn denied(denied: &Denied) -> Response<Body> {
+    match denied {
+        Denied::NoRoute { .. } => refused(V2Error::unsupported(denied.to_string())),
+        _ => refused(V2Error::from(denied)),
+    }
+}
+
 /// What a call needs. Whom it is for stands in its message, so that tokens that are restricted to
 /// applications are looked at again there.
 pub(super) fn found<'p>(method: &'p Method, path: &'p str) -> Found<'p> {
     let need = match path.rsplit_once('/') {
         _ if path.starts_with(HEALTH) => Need::Nothing,
-        _ if path.starts_with(REFLECTION) => Need::AnyToken,
+        _ if path.starts_with(REFLECTION) || path.starts_with(REFLECTION_ALPHA) => Need::AnyToken,
         Some((_, name)) if path.starts_with(INFERENCE) => match name {
             "ServerLive" | "ServerReady" => Need::Nothing,
             "ServerMetadata" => Need::AnyToken,
@@ -93,6 +104,7 @@ pub(super) struct Grpc {
     inference: GrpcInferenceServiceServer<Inference>,
     health: HealthServer<HealthService>,
     reflection: BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>,
+    reflection_alpha: BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>,
 }
 
 impl Grpc {
@@ -105,15 +117,17 @@ impl Grpc {
             .max_encoding_message_size(usize::MAX)
             .accept_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Gzip);
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(generated::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .expect("the committed descriptors are valid");
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(generated::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let valid = "the committed descriptors are valid";
         Grpc {
             inference,
             health,
-            reflection: BoxCloneSyncService::new(reflection),
+            reflection: BoxCloneSyncService::new(reflection().build_v1().expect(valid)),
+            reflection_alpha: BoxCloneSyncService::new(reflection().build_v1alpha().expect(valid)),
         }
     }
 
@@ -133,6 +147,9 @@ impl Grpc {
             self.health.clone().call(request).await
         } else if path.starts_with(REFLECTION) {
             self.reflection.clone().call(request.map(Body::new)).await
+        } else if path.starts_with(REFLECTION_ALPHA) {
+            let mut service = self.reflection_alpha.clone();
+            service.call(request.map(Body::new)).await
         } else {
             let message = format!("no service has the method {}", path.escape_default());
             Ok(Status::new(Code::Unimplemented, message).into_http())

@@ -331,22 +331,25 @@ impl GrpcInferenceService for Inference {
 
     async fn cuda_shared_memory_status(
         &self,
-        _: Request<CudaSharedMemoryStatusRequest>,
+        request: Request<CudaSharedMemoryStatusRequest>,
     ) -> Answer<CudaSharedMemoryStatusResponse> {
+        concerns_all(&request)?;
         Ok(Response::new(CudaSharedMemoryStatusResponse::default()))
     }
 
     async fn cuda_shared_memory_register(
         &self,
-        _: Request<CudaSharedMemoryRegisterRequest>,
+        request: Request<CudaSharedMemoryRegisterRequest>,
     ) -> Answer<CudaSharedMemoryRegisterResponse> {
+        concerns_all(&request)?;
         Err(Status::unimplemented("CUDA shared memory is not supported"))
     }
 
     async fn cuda_shared_memory_unregister(
         &self,
-        _: Request<CudaSharedMemoryUnregisterRequest>,
+        request: Request<CudaSharedMemoryUnregisterRequest>,
     ) -> Answer<CudaSharedMemoryUnregisterResponse> {
+        concerns_all(&request)?;
         Ok(Response::new(CudaSharedMemoryUnregisterResponse {}))
     }
 
@@ -354,12 +357,17 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<TraceSettingRequest>,
     ) -> Answer<TraceSettingResponse> {
+        let granted = granted(&request)?;
         let request = request.into_inner();
+        let may = granted.may_use(name(&request.model_name));
+        may.map_err(|denied| status((&denied).into()))?;
         if let Some(model) = name(&request.model_name) {
             target::route(self.v2.frontend(), model).map_err(status)?;
         }
         let setting = |(name, value): (String, trace_setting_request::SettingValue)| {
-            (name, serde_json::Value::from(value.value))
+            // No value asks for the one that holds by default, as null does in JSON.
+            let value = Some(value.value).filter(|values| !values.is_empty());
+            (name, serde_json::Value::from(value))
         };
         let wanted = request.settings.into_iter().map(setting).collect();
         let settings = update(wanted, settings::trace())?;
@@ -371,6 +379,7 @@ impl GrpcInferenceService for Inference {
         request: Request<LogSettingsRequest>,
     ) -> Answer<LogSettingsResponse> {
         use log_settings_request::setting_value::ParameterChoice as Choice;
+        concerns_all(&request)?;
         let setting = |(name, value): (String, log_settings_request::SettingValue)| {
             let value = match value.parameter_choice {
                 Some(Choice::BoolParam(value)) => value.into(),

@@ -240,14 +240,11 @@ impl V2 {
         target: &Target,
         mut body: Bytes,
     ) -> Result<InferRequest, V2Error> {
-        let header_bytes = match headers.get(&HEADER_LENGTH) {
-            None => body.len(),
-            Some(value) => header_length(value, body.len())?,
+        let json = match header_length(headers, body.len())? {
+            None => body.split_to(body.len()),
+            Some(0) => return raw(target, body),
+            Some(bytes) => body.split_to(bytes),
         };
-        if header_bytes == 0 && headers.contains_key(&HEADER_LENGTH) {
-            return raw(target, body);
-        }
-        let json = body.split_to(header_bytes);
         // A single row of a single tensor is parsed where it stays.
         let buffer = |datatype, elements| match target.resolved.is_only_row(elements) {
             true => target.resolved.row(datatype),
@@ -302,14 +299,23 @@ fn raw(target: &Target, body: Bytes) -> Result<InferRequest, V2Error> {
     Ok(request)
 }
 
-fn header_length(value: &HeaderValue, body_bytes: usize) -> Result<usize, V2Error> {
+/// Bytes of the JSON before binary data; none where all of the body is JSON.
+fn header_length(headers: &HeaderMap, body_bytes: usize) -> Result<Option<usize>, V2Error> {
+    let mut values = headers.get_all(&HEADER_LENGTH).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        let message = format!("{HEADER_LENGTH} stands twice");
+        return Err(V2Error::invalid(message));
+    }
     let text = value.to_str().unwrap_or_default();
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let length = text
         .parse()
         .ok()
         .filter(|length| digits && *length <= body_bytes);
-    length.ok_or_else(|| {
+    length.map(Some).ok_or_else(|| {
         V2Error::invalid(format!(
             "{HEADER_LENGTH} is '{}', expected 0 to {body_bytes}, the length of the body",
             text.escape_default()
