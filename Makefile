@@ -10,6 +10,8 @@ bench: ## All benches; figures are for this machine only
 	cargo build --locked --release -p skysail-benches --bins
 	cargo bench --locked -p skysail-benches
 	cargo run --locked --release -p skysail-benches --bin overhead
+	cargo run --locked --release -p skysail-benches --bin apis
+	cargo run --locked --release -p skysail-benches --bin hostile
 	cargo run --locked --release -p skysail-benches --bin footprint
 	cargo run --locked --release -p skysail-benches --bin restart
 	cargo run --locked --release -p skysail-benches --bin ranges

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "binaries that print their results")]
 
+pub mod bare;
 pub mod clock;
 pub mod frontend;
 pub mod inputs;

@@ -96,3 +96,33 @@ fn idle_counts_wake_ups_of_a_front_end_with_replicas() {
     assert!(median(&results, name, "wake-ups") >= 0.0);
     assert_eq!(bars(&results), 1);
 }
+
+#[test]
+fn apis_measures_each_one_beside_its_bare_server() {
+    let skysail = skysail().display().to_string();
+    let args = ["--quick", "--in-flight", "4", "--skysail", &skysail];
+    let results = results(env!("CARGO_BIN_EXE_apis"), &args);
+    let lanes = ["clipper json", "v2 json", "v2 binary", "v2 grpc"];
+    for name in lanes
+        .into_iter()
+        .chain(["bare json", "bare hyper", "bare tonic"])
+    {
+        for rows in ["1 row", "64 rows"] {
+            assert!(median(&results, &format!("{name}, {rows}"), "throughput") >= 0.0);
+        }
+    }
+    assert_eq!(bars(&results), 5);
+}
+
+#[test]
+fn hostile_measures_a_normal_client_beside_each_attack() {
+    let skysail = skysail().display().to_string();
+    let only = ["--only", "rapid reset", "--only", "connection flood"];
+    let args = ["--quick", "--rate", "50", "--skysail", &skysail];
+    let results = results(env!("CARGO_BIN_EXE_hostile"), &[&only[..], &args].concat());
+    for name in ["rapid reset", "connection flood"] {
+        assert!(median(&results, name, "p99") > 0.0);
+        assert!(median(&results, name, "connections opened") > 0.0);
+    }
+    assert!(median(&results, "no attack", "failed requests") >= 0.0);
+}

@@ -6,38 +6,25 @@
 //! take turns; each turn is one pair.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "the address that the bench reads")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
 use clap::Parser;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use skysail_api::http::body::BODY_TIMEOUT;
-use skysail_api::http::{self, Door, HttpLimits, json_response, read_body};
-use skysail_api::json::{JsonLimits, parse_predict};
+use skysail_benches::bare;
 use skysail_benches::frontend::{Frontend, is_prediction};
 use skysail_benches::inputs::float_body;
 use skysail_benches::process::{Process, cpu_time, skysail};
 use skysail_benches::result::{Bar, Results, Row};
-use skysail_core::InputType;
-use skysail_engine::Cores;
 use skysail_load::{ClosedLoop, Mark, Timing};
-use skysail_rpc::PayloadBuf;
 
 /// An answer of the size that Skysail's have.
 const CONSTANT: &str = "{\"query_id\":1234567,\"output\":1.0,\"default\":false,\
                         \"models\":[{\"name\":\"noop\",\"version\":\"1\",\"voted\":true}]}";
 const FEATURES: usize = 784;
-const BODY_BYTES_MAX: usize = 16 << 20;
 
 /// Measures Skysail against a bare hyper server on this machine.
 #[derive(Debug, Parser)]
@@ -71,7 +58,7 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     if args.bare_server {
-        return serve_bare(args.cores);
+        return bare::serve_json(args.cores, FEATURES, CONSTANT);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -214,47 +201,4 @@ async fn start_skysail(args: &Args) -> Result<Server> {
         processes: vec![frontend.process, container],
         _folder: Some(folder),
     })
-}
-
-/// The bare server: parses the floats, answers a constant.
-fn serve_bare(cores: usize) -> Result<()> {
-    skysail_rpc::transport::zmq::tune_allocator();
-    let cores = Cores::start(cores)?;
-    let listeners = http::bind(([127, 0, 0, 1], 0).into(), cores.count())?;
-    println!(
-        "{}",
-        serde_json::json!({ "query": listeners[0].local_addr()?.to_string() })
-    );
-    let door = Door::new(HttpLimits::default());
-    let limits = Arc::new(JsonLimits::default());
-    for (handle, listener) in cores.iter().zip(listeners) {
-        let (door, limits) = (door.clone(), limits.clone());
-        let service = service_fn(move |request| {
-            let limits = limits.clone();
-            async move { Ok(answer_bare(request, &limits).await) }
-        });
-        handle.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-            http::serve(listener, door, service, std::future::pending()).await;
-        });
-    }
-    loop {
-        std::thread::park();
-    }
-}
-
-async fn answer_bare(request: Request<Incoming>, limits: &JsonLimits) -> Response<Full<Bytes>> {
-    let Ok(body) = read_body(request.into_body(), BODY_BYTES_MAX, BODY_TIMEOUT).await else {
-        return json_response(StatusCode::BAD_REQUEST, "{}");
-    };
-    match parse_predict(
-        &body,
-        InputType::Floats,
-        Some(FEATURES),
-        limits,
-        &PayloadBuf::default,
-    ) {
-        Ok(parsed) if !parsed.rows.is_empty() => json_response(StatusCode::OK, CONSTANT),
-        _ => json_response(StatusCode::BAD_REQUEST, "{}"),
-    }
 }
