@@ -12,9 +12,10 @@ WORKDIR /var/lib/skysail
 USER 65532:65532
 EXPOSE 1337 1338
 
-# Whether it answers, not whether its models do: a restart would not help those.
+# Whether it answers, not whether its models do: a restart would not help those. Needs no token;
+# with TLS the directory says which certificate is the right one.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["/usr/local/bin/skysail", "status", "--json"]
+    CMD ["/usr/local/bin/skysail", "ready", "--data-dir", "/var/lib/skysail"]
 ENTRYPOINT ["/usr/local/bin/skysail"]
 CMD ["serve"]
 

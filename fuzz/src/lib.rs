@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `messages` | frames of a transport, and the tensors in them |
 //! | `memory` | what stands in rings, and what passes over the control socket |
-//! | `texts` | request bodies, schemas, endpoints, key files, records of the store |
+//! | `requests` | requests of the Open Inference Protocol, over HTTP and gRPC |
+//! | `texts` | bodies of Clipper's API, schemas, endpoints, key files, records of the store |
 //! | `hostile` | a whole front end against a container that does what its descriptors allow; a container against such a front end |
 //! | [`script`] | bytes as a list of decisions |
 
@@ -18,24 +19,28 @@
 mod hostile;
 mod memory;
 mod messages;
+mod requests;
 pub mod script;
 mod texts;
 
 pub use hostile::{hostile_container, hostile_frontend};
 pub use memory::{descriptor, visit};
 pub use messages::{columns, framed, message};
+pub use requests::{grpc, v2};
 pub use texts::{endpoint, json, keys, schema_text, store};
 
 /// What a target is called, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its folder in the corpus.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 13] = [
     ("message", message),
     ("columns", columns),
     ("descriptor", descriptor),
     ("visit", visit),
     ("json", json),
+    ("v2", v2),
+    ("grpc", grpc),
     ("schema_text", schema_text),
     ("endpoint", endpoint),
     ("keys", keys),

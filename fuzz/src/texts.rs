@@ -21,7 +21,7 @@ use skysail_rpc::{DataType, TensorSpec};
 use crate::script::Script;
 
 /// Bounds that a short body can reach.
-const NARROW: JsonLimits = JsonLimits {
+pub(crate) const NARROW: JsonLimits = JsonLimits {
     depth_max: 4,
     keys_max: 3,
     key_bytes_max: 16,

@@ -124,6 +124,16 @@ fn no_body_breaks_the_query_port() {
 }
 
 #[test]
+fn no_request_breaks_the_open_inference_protocol() {
+    replay("v2");
+}
+
+#[test]
+fn no_message_breaks_the_open_inference_protocol() {
+    replay("grpc");
+}
+
+#[test]
 fn no_text_breaks_a_schema() {
     replay("schema_text");
 }

@@ -11,6 +11,7 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::answer::BODY_BYTES_MAX;
@@ -33,6 +34,25 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr, timeout: Duration) -> Result<Self, Error> {
         let host = HeaderValue::from_str(&address.to_string()).expect("an address is ASCII");
         let sender = Some(connect(address, timeout).await?);
+        Ok(Self {
+            address,
+            timeout,
+            host,
+            sender,
+        })
+    }
+
+    /// The same on a stream that is connected already.
+    pub(crate) async fn over<S>(
+        stream: S,
+        address: SocketAddr,
+        timeout: Duration,
+    ) -> Result<Self, Error>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let host = HeaderValue::from_str(&address.to_string()).expect("an address is ASCII");
+        let sender = Some(speak(stream, address).await?);
         Ok(Self {
             address,
             timeout,
@@ -102,6 +122,14 @@ async fn connect(
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     };
     let stream = stream.map_err(|source| Error::Connect { address, source })?;
+    speak(stream, address).await
+}
+
+/// Begins HTTP/1.1 on a stream that is connected to `address`.
+async fn speak<S>(stream: S, address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (sender, connection) = handshake.map_err(|source| Error::Connection { address, source })?;
     // Its error also reaches the request in flight, if there is one.

@@ -10,7 +10,8 @@
 //! and measures latency from those times; [`search`] finds the highest rate that a server bears.
 //! `skysail load` is made of it.
 //!
-//! [`get`], [`post_json`] and [`send`] make one request on a connection of their own.
+//! [`get`], [`post_json`] and [`send`] make one request on a connection of their own, [`send_over`] on
+//! one that is there.
 //!
 //! # Cost
 //! The driver shares its cores with the server under test. In a closed loop a request is built
@@ -51,6 +52,7 @@ pub use report::Report;
 pub use tally::{ByName, MOMENT, Measured, Moment, Second, Tally, Window};
 
 use connection::Connection;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// How long [`get`] and [`post_json`] wait for the connection, and again for the answer.
 pub const ONE_SHOT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,6 +87,26 @@ pub async fn send(
     timeout: Duration,
 ) -> Result<Response, Error> {
     Connection::open(address, timeout)
+        .await?
+        .send(request, HeaderMap::new())
+        .await
+}
+
+/// Sends `request` on a stream that is connected to `address`, such as one of TLS; `timeout` bounds
+/// the answer.
+///
+/// # Errors
+/// [`Error`] when there is no complete answer; an answer of any status is `Ok`.
+pub async fn send_over<S>(
+    stream: S,
+    address: SocketAddr,
+    request: &Request,
+    timeout: Duration,
+) -> Result<Response, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    Connection::over(stream, address, timeout)
         .await?
         .send(request, HeaderMap::new())
         .await

@@ -53,4 +53,6 @@ pub struct About {
     /// `loopback`: only this machine may connect; `token`: whoever has a token may; `none`: anybody
     /// may, by the operator's word.
     pub auth: &'static str,
+    /// Whether the ports speak TLS.
+    pub tls: bool,
 }

@@ -10,6 +10,7 @@
 //! - Every request is answered once and counted.
 //! - No body is read before the request's head was found to be allowed.
 
+pub mod check;
 pub mod clipper;
 mod encoding;
 mod grpc;

@@ -1,6 +1,7 @@
 //! The verbs that talk to a running front end.
 //!
-//! They use its management API and nothing else, so that whatever they do a script can do too.
+//! They use its APIs and nothing else, so that whatever they do a script can do too: that of
+//! management, and `predict` that of queries.
 //! Each takes `--json`, which prints the API's own answer; without it they print for people.
 //!
 //! Exit status: 0 done; 1 the front end refused, failed or cannot be reached; 2 the command line is
@@ -13,10 +14,13 @@ mod explain;
 pub(crate) mod load;
 mod models;
 pub(crate) mod parse;
+mod place;
 mod predict;
+mod ready;
 pub(crate) mod render;
 mod status;
 pub(crate) mod top;
+mod trust;
 mod tune;
 
 use std::io::{self, Write};
@@ -25,7 +29,8 @@ use std::process::ExitCode;
 use skysail_api::Frontend;
 
 use crate::console::usage;
-use client::{CliError, Client, Where};
+use client::{CliError, Client};
+use place::Where;
 
 /// A verb that talks to a running front end.
 #[derive(Debug, clap::Subcommand)]
@@ -44,8 +49,10 @@ pub(crate) enum ClientCommand {
     Logs(deployments::Logs),
     /// Show what is registered, connected and running
     Status(status::Status),
+    /// Say whether the front end wants clients, by the exit status too; needs no token
+    Ready(ready::Ready),
     /// Ask an application for a prediction
-    Predict(predict::Predict),
+    Predict(Box<predict::Predict>),
     /// Say what an application's models bear, and which knob would change it
     Tune(tune::Tune),
 }
@@ -77,7 +84,7 @@ impl ClientCommand {
     /// One for [`report`](crate::console::report).
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let common = self.common();
-        let outcome = Client::connect(&common.place).and_then(|client| self.carry_out(&client));
+        let outcome = self.client().and_then(|client| self.carry_out(&client));
         let printed = outcome.map_err(told)?;
         write_lines(if common.json {
             &printed.json
@@ -85,6 +92,14 @@ impl ClientCommand {
             &printed.text
         })?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// A client of the port that the verb needs.
+    fn client(&self) -> Result<Client, CliError> {
+        match self {
+            ClientCommand::Predict(command) => command.client(),
+            other => Client::connect(&other.common().place),
+        }
     }
 
     fn common(&self) -> &Common {
@@ -95,6 +110,7 @@ impl ClientCommand {
             ClientCommand::Scale(command) => &command.common,
             ClientCommand::Logs(command) => &command.common,
             ClientCommand::Status(command) => &command.common,
+            ClientCommand::Ready(command) => &command.common,
             ClientCommand::Predict(command) => &command.common,
             ClientCommand::Tune(command) => &command.common,
         }
@@ -108,6 +124,7 @@ impl ClientCommand {
             ClientCommand::Scale(command) => command.run(client),
             ClientCommand::Logs(command) => command.run(client),
             ClientCommand::Status(command) => command.run(client),
+            ClientCommand::Ready(command) => command.run(client),
             ClientCommand::Predict(command) => command.run(client),
             ClientCommand::Tune(command) => command.run(client),
         }

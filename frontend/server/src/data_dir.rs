@@ -45,19 +45,28 @@ pub(crate) fn join_token(data_dir: &Path) -> Result<Vec<u8>> {
     Ok(token.into_bytes())
 }
 
-/// Says where the front end listens. Whole or not at all.
+/// Says where the front end listens, and with which certificate. Whole or not at all.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub(crate) fn write_endpoints(data_dir: &Path, about: &About) -> Result<()> {
+pub(crate) fn write_endpoints(
+    data_dir: &Path,
+    about: &About,
+    certificate: Option<&Path>,
+) -> Result<()> {
     let file = data_dir.join("endpoints.json");
     let what = || format!("cannot write {}", file.display());
+    // Whoever reads this may work elsewhere.
+    let certificate = certificate.map(std::path::absolute).transpose();
+    let certificate = certificate.with_context(what)?;
     let endpoints = serde_json::json!({
         "pid": about.pid,
         "query": about.query.to_string(),
         "management": about.management.to_string(),
         "rpc": about.rpc,
         "version": about.version,
+        "tls": about.tls,
+        "certificate": certificate,
     });
     let new = data_dir.join("endpoints.json.new");
     write_private(&new, format!("{endpoints}\n").as_bytes()).with_context(what)?;

@@ -95,6 +95,7 @@ impl Running {
             rpc,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             auth: config.auth()?.name(),
+            tls: certificate.is_some(),
         };
         let shared = Arc::new(Frontend {
             engine,
@@ -122,7 +123,7 @@ impl Running {
         shared
             .control
             .launch(launch(&config.data_dir, &shared.about))?;
-        data_dir::write_endpoints(&config.data_dir, &shared.about)?;
+        data_dir::write_endpoints(&config.data_dir, &shared.about, config.tls_cert.as_deref())?;
         let data_dir = config.data_dir.clone();
         Ok(Running {
             shared,
@@ -138,11 +139,6 @@ impl Running {
     /// Where it listens.
     pub(crate) fn about(&self) -> &About {
         &self.shared.about
-    }
-
-    /// Whether its ports speak TLS.
-    pub(crate) fn speaks_tls(&self) -> bool {
-        self.doors.iter().any(|door| door.tls().is_some())
     }
 
     /// Waits until the process is told to stop; says by which signal. A second signal ends

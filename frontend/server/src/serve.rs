@@ -66,16 +66,12 @@ pub(crate) fn announce(running: &Running, json: bool) {
         let ready = serde_json::json!({
             "event": "ready", "pid": about.pid, "query": about.query.to_string(),
             "management": about.management.to_string(), "rpc": about.rpc,
-            "version": about.version,
+            "version": about.version, "tls": about.tls,
         });
         print(&format!("{ready}"));
         return;
     }
-    let scheme = if running.speaks_tls() {
-        "https"
-    } else {
-        "http"
-    };
+    let scheme = if about.tls { "https" } else { "http" };
     print(&format!(
         "Skysail {} is ready\n  queries     {scheme}://{}\n  management  {scheme}://{}\n  containers  {}",
         about.version,

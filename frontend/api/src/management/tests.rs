@@ -210,6 +210,7 @@ fn about(management: &str) -> About {
         rpc: vec!["tcp://127.0.0.1:7000".to_owned()],
         version: "1.2.3".to_owned(),
         auth: "loopback",
+        tls: false,
     }
 }
 

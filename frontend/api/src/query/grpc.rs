@@ -27,6 +27,7 @@ use bytes::Bytes;
 use hyper::body::Body as HttpBody;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request, Response};
+use prost::Message;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service;
@@ -35,12 +36,14 @@ use tonic_health::pb::health_server::HealthServer;
 use tower::util::BoxCloneSyncService;
 
 use super::BodyFailure;
-use super::v2::{V2, V2Error};
+use super::v2::{InferRequest, V2, V2Error};
 use crate::access::routes::Found;
 use crate::access::{Denied, Need, Scope};
 use crate::http::body::BODY_TIMEOUT;
+use generated::ModelInferRequest;
 use generated::grpc_inference_service_server::GrpcInferenceServiceServer;
 use health::HealthService;
+use inbound::Inbound;
 use inference::Inference;
 use timed::Timed;
 
@@ -58,6 +61,16 @@ const REFLECTION_ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/";
 pub(super) fn is_call<B>(request: &Request<B>) -> bool {
     let kind = request.headers().get(CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(CONTENT.as_bytes()))
+}
+
+/// The request in a message.
+///
+/// # Errors
+/// If there is none.
+pub(super) fn decoded(message: Bytes) -> Result<InferRequest, V2Error> {
+    let message = ModelInferRequest::decode(message);
+    let message = message.map_err(|error| V2Error::invalid(error.to_string()))?;
+    Ok(Inbound::try_from(message)?.request)
 }
 
 /// The answer to a call that is refused by its head.

@@ -117,6 +117,7 @@ fn about() -> About {
         rpc: Vec::new(),
         version: "1.2.3".to_owned(),
         auth: "loopback",
+        tls: false,
     }
 }
 

@@ -52,13 +52,15 @@ pub(super) use error::{Kind, V2Error};
 pub(super) use header::{datatype_of, elements_of};
 pub(super) use infer::{Form, InferResponse, OutputTensor, Parameter};
 pub(super) use memory::{RegionStatus, Registration};
+pub(super) use outputs::Selection;
 pub(super) use parameters::{RequestParameters, TensorParameters};
 pub(super) use path::Named;
 pub(super) use request::{
     Data, ID_BYTES_MAX, InferRequest, InputTensor, RANK_MAX, TENSORS_MAX, WantedOutput,
 };
+pub(super) use rows::inputs;
 pub use serve::V2;
-pub(super) use serve::{is_path, refuse};
+pub(super) use serve::{is_path, raw, refuse, split};
 pub(super) use statistics::Statistic;
 pub(super) use target::Target;
 

@@ -1,7 +1,6 @@
-//! Where the management API is, and requests to it.
+//! Requests to a front end, and what its errors mean to people.
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,34 +8,14 @@ use skysail_load::{Method, Request, Response};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 
-/// Where the API is unless told.
-const DEFAULT_ADDRESS: &str = "127.0.0.1:1338";
-/// The environment variable that says where the API is.
-const VARIABLE: &str = "SKYSAIL_MANAGEMENT";
-/// The environment variable that holds the token.
-const TOKEN_VARIABLE: &str = "SKYSAIL_TOKEN";
+use super::place::{Environment, Place, Where};
+
 /// What to do about an answer that asks for a token.
 const TOKEN_ADVICE: &str = "give it by --token-file FILE or SKYSAIL_TOKEN; where the front end's \
                             data directory is, 'skysail tokens new --name NAME --scope admin,query' \
                             makes one";
-/// The file in a data directory that says where the API is.
-const ENDPOINTS_FILE: &str = "endpoints.json";
 /// Time for an answer; a command waits for a disk, a prediction for its application's objective.
 const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How to find the front end.
-#[derive(Debug, Default, clap::Args)]
-pub(super) struct Where {
-    /// Management API of the front end [env: SKYSAIL_MANAGEMENT] [default: 127.0.0.1:1338]
-    #[arg(long, value_name = "URL|ADDR", conflicts_with = "data_dir")]
-    management: Option<String>,
-    /// Data directory of the front end, to find its management API
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// File of the token for a front end that wants one [env: SKYSAIL_TOKEN, the token itself]
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-}
 
 /// Why a verb was not carried out, in one line.
 #[derive(Debug, Error)]
@@ -53,6 +32,9 @@ pub(super) enum CliError {
          (--management, --data-dir)"
     )]
     Unreachable { address: SocketAddr, why: String },
+    /// There is somebody, but TLS keeps us apart.
+    #[error("cannot talk to the front end at {address}: {why}")]
+    Tls { address: SocketAddr, why: String },
     /// The front end refused or failed.
     #[error("{0}")]
     Refused(String),
@@ -70,7 +52,7 @@ pub(super) struct Answer {
 /// Talks to one front end.
 pub(super) struct Client {
     runtime: Runtime,
-    address: SocketAddr,
+    place: Place,
     /// The `Authorization` header of each request.
     authorization: Option<String>,
     patience: Duration,
@@ -80,25 +62,37 @@ pub(super) struct Client {
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("Client");
-        shown.field("address", &self.address);
+        shown.field("place", &self.place);
         shown.finish_non_exhaustive()
     }
 }
 
 impl Client {
-    /// Finds the API; nothing is sent yet.
+    /// Finds the management API; nothing is sent yet.
     pub(super) fn connect(place: &Where) -> Result<Client, CliError> {
-        let variable = std::env::var(VARIABLE).ok();
-        let client = Client::to(place.address(variable.as_deref())?)?;
-        let token = std::env::var(TOKEN_VARIABLE).ok();
-        Ok(Client {
-            authorization: place.authorization(token.as_deref())?,
-            ..client
-        })
+        let environment = Environment::read();
+        Client::new(
+            place.management(&environment)?,
+            place.authorization(&environment)?,
+        )
+    }
+
+    /// A client of the query port that `text` names.
+    pub(super) fn of_query_port(text: &str, place: &Where) -> Result<Client, CliError> {
+        let environment = Environment::read();
+        Client::new(
+            place.port("--query", text, &environment)?,
+            place.authorization(&environment)?,
+        )
     }
 
     /// A client of the API at `address`.
+    #[cfg(test)]
     pub(super) fn to(address: SocketAddr) -> Result<Client, CliError> {
+        Client::new(Place::plain(address), None)
+    }
+
+    fn new(place: Place, authorization: Option<String>) -> Result<Client, CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
@@ -106,8 +100,8 @@ impl Client {
             .map_err(|error| CliError::Usage(format!("cannot start an I/O runtime: {error}")))?;
         Ok(Client {
             runtime,
-            address,
-            authorization: None,
+            place,
+            authorization,
             patience: TIMEOUT,
         })
     }
@@ -119,7 +113,12 @@ impl Client {
 
     /// Where the API is.
     pub(super) fn address(&self) -> SocketAddr {
-        self.address
+        self.place.address
+    }
+
+    /// Where it is, and how it is spoken to.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// `request` with the token, if there is one.
@@ -144,7 +143,7 @@ impl Client {
     ) -> Result<Answer, CliError> {
         let response = self.exchange(method, path, body)?;
         if response.is_success() {
-            return parsed(self.address, &response);
+            return parsed(self.address(), &response);
         }
         Err(CliError::Refused(refusal(&response)))
     }
@@ -154,27 +153,46 @@ impl Client {
         let response = self.exchange(Method::GET, path, None)?;
         match response.status.as_u16() {
             404 => Ok(None),
-            _ if response.is_success() => parsed(self.address, &response).map(Some),
+            _ if response.is_success() => parsed(self.address(), &response).map(Some),
             _ => Err(CliError::Refused(refusal(&response))),
         }
     }
 
-    /// Posts a query to the query port that the front end says it has.
-    pub(super) fn query(
-        &self,
-        query: &str,
-        application: &str,
-        body: String,
-    ) -> Result<Answer, CliError> {
-        let address = self.query_address(query)?;
-        let path = format!("/{}/predict", super::segment(application));
-        let request = Request::post_json(&path, body);
-        let request = request.map_err(|error| CliError::Usage(described(&error)))?;
-        let response = self.send(address, request)?;
+    /// Whether the front end wants clients; if not, why.
+    pub(super) fn readiness(&self) -> Result<Answer, CliError> {
+        let request = built(Request::get("/ready"))?;
+        let response = self.send(&self.place, request)?;
+        match parsed(self.address(), &response)? {
+            answer if response.is_success() => Ok(answer),
+            answer => match answer.value["reason"].as_str() {
+                Some(reason) => Err(CliError::Refused(format!("not ready: {reason}"))),
+                None => Err(CliError::Refused(refusal(&response))),
+            },
+        }
+    }
+
+    /// Sends a request to the query port.
+    pub(super) fn ask(&self, query: &Place, request: Request) -> Result<Answer, CliError> {
+        let response = self.send(query, request)?;
         if response.is_success() {
-            return parsed(address, &response);
+            return parsed(query.address, &response);
         }
         Err(CliError::Refused(query_refusal(&response)))
+    }
+
+    /// What a path of the query port answers, `None` where it cannot say.
+    pub(super) fn learn(&self, query: &Place, path: &str) -> Result<Option<Answer>, CliError> {
+        let response = self.send(query, built(Request::get(path))?)?;
+        match response.status.as_u16() {
+            401 | 403 | 429 => Err(CliError::Refused(query_refusal(&response))),
+            _ if response.is_success() => parsed(query.address, &response).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The query port that the front end says it has.
+    pub(super) fn query_place(&self, told: &str) -> Result<Place, CliError> {
+        Ok(self.place.beside(self.query_address(told)?))
     }
 
     /// A front end that listens everywhere is reached where its management is.
@@ -186,7 +204,7 @@ impl Client {
             ))
         })?;
         if address.ip().is_unspecified() {
-            address.set_ip(self.address.ip());
+            address.set_ip(self.address().ip());
         }
         Ok(address)
     }
@@ -197,111 +215,24 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Response, CliError> {
-        let request = Request::new(method, &format!("/api/v1/{path}"));
-        let mut request = request.map_err(|error| CliError::Usage(described(&error)))?;
+        let mut request = built(Request::new(method, &format!("/api/v1/{path}")))?;
         if let Some(body) = body {
             request = request
                 .with_body(body.to_string())
                 .with_header("content-type", "application/json");
         }
-        self.send(self.address, request)
+        self.send(&self.place, request)
     }
 
-    fn send(&self, address: SocketAddr, request: Request) -> Result<Response, CliError> {
+    fn send(&self, place: &Place, request: Request) -> Result<Response, CliError> {
         let request = self.authorized(request);
-        let sent = skysail_load::send(address, &request, self.patience);
-        let sent = self.runtime.block_on(sent);
-        sent.map_err(|error| CliError::Unreachable {
-            address,
-            why: reason(&error),
-        })
+        self.runtime.block_on(place.send(&request, self.patience))
     }
 }
 
-impl Where {
-    /// Whether the command line says it.
-    pub(super) fn is_given(&self) -> bool {
-        self.management.is_some() || self.data_dir.is_some()
-    }
-
-    /// The `Authorization` header, if a token is given. No error shows one.
-    pub(super) fn authorization(&self, variable: Option<&str>) -> Result<Option<String>, CliError> {
-        let (from, text) = match (&self.token_file, variable) {
-            (Some(file), _) => {
-                let from = format!("--token-file {}", file.display());
-                let text = std::fs::read_to_string(file);
-                let text = text.map_err(|error| CliError::Usage(format!("{from}: {error}")))?;
-                (from, text)
-            }
-            (None, Some(text)) if !text.is_empty() => (TOKEN_VARIABLE.to_owned(), text.to_owned()),
-            (None, _) => return Ok(None),
-        };
-        let token = text.trim();
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let text = format!("{from} holds no token, expected one line such as sky_…");
-            return Err(CliError::Usage(text));
-        }
-        Ok(Some(format!("Bearer {token}")))
-    }
-
-    /// What is given on the command line counts more than the environment.
-    fn address(&self, variable: Option<&str>) -> Result<SocketAddr, CliError> {
-        if let Some(text) = &self.management {
-            return address("--management", text);
-        }
-        if let Some(directory) = &self.data_dir {
-            return endpoint(directory);
-        }
-        match variable.filter(|text| !text.is_empty()) {
-            Some(text) => address(VARIABLE, text),
-            None => address("the default", DEFAULT_ADDRESS),
-        }
-    }
-}
-
-/// `HOST:PORT`, or `http://HOST:PORT` with or without a slash.
-fn address(from: &str, text: &str) -> Result<SocketAddr, CliError> {
-    Ok(addresses(from, text)?[0])
-}
-
-/// All addresses of the same; at least one.
-pub(super) fn addresses(from: &str, text: &str) -> Result<Vec<SocketAddr>, CliError> {
-    let bare = text.strip_prefix("http://").unwrap_or(text);
-    let bare = bare.strip_suffix('/').unwrap_or(bare);
-    let wrong = |why: &str| CliError::Usage(format!("{from}: '{text}' {why}"));
-    if bare.contains("://") {
-        return Err(wrong(
-            "is not supported, expected http://HOST:PORT or HOST:PORT",
-        ));
-    }
-    let found = bare.to_socket_addrs();
-    let found: Vec<_> = found
-        .map_err(|_| wrong("is not an address, expected HOST:PORT, such as 127.0.0.1:1338"))?
-        .collect();
-    if found.is_empty() {
-        return Err(wrong("has no address"));
-    }
-    Ok(found)
-}
-
-/// What the front end of a data directory wrote when it was ready.
-fn endpoint(directory: &Path) -> Result<SocketAddr, CliError> {
-    let file = directory.join(ENDPOINTS_FILE);
-    let wrong = |why: String| {
-        let file = file.display();
-        CliError::Absent(format!(
-            "--data-dir: {file} {why}; is `skysail serve` running with it?"
-        ))
-    };
-    let text = std::fs::read_to_string(&file).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => wrong("is not there".to_owned()),
-        _ => wrong(format!("cannot be read: {error}")),
-    })?;
-    let told = serde_json::from_str::<Value>(&text).unwrap_or_default();
-    match told["management"].as_str() {
-        Some(management) => address("--data-dir", management),
-        None => Err(wrong("does not say where the management API is".to_owned())),
-    }
+/// A request whose path the command line gave.
+pub(super) fn built(request: Result<Request, skysail_load::Error>) -> Result<Request, CliError> {
+    request.map_err(|error| CliError::Usage(described(&error)))
 }
 
 fn parsed(address: SocketAddr, response: &Response) -> Result<Answer, CliError> {
@@ -336,7 +267,9 @@ fn query_refusal(response: &Response) -> String {
     let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let text = match (body["error"].as_str(), body["cause"].as_str()) {
         (Some(error), Some(cause)) => format!("{error}: {}", cause.trim_end()),
-        _ => unexplained(response),
+        // V2 says it in one.
+        (Some(error), None) => error.to_owned(),
+        (None, _) => unexplained(response),
     };
     advised(response, text)
 }
@@ -378,86 +311,6 @@ pub(super) fn described(error: &skysail_load::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn place(management: Option<&str>, data_dir: Option<&Path>) -> Where {
-        Where {
-            management: management.map(str::to_owned),
-            data_dir: data_dir.map(Path::to_owned),
-            token_file: None,
-        }
-    }
-
-    #[test]
-    fn a_token_comes_from_a_file_or_the_environment_and_is_not_shown() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let file = directory.path().join("token");
-        let place = Where {
-            token_file: Some(file.clone()),
-            ..Where::default()
-        };
-        std::fs::write(&file, "sky_file\n").expect("written");
-        let of = |place: &Where, variable| place.authorization(variable).expect("right");
-        assert_eq!(
-            of(&place, Some("sky_x")).as_deref(),
-            Some("Bearer sky_file")
-        );
-        let bare = Where::default();
-        assert_eq!(of(&bare, Some("sky_x")).as_deref(), Some("Bearer sky_x"));
-        assert_eq!((of(&bare, Some("")), of(&bare, None)), (None, None));
-        for wrong in ["", "\n", "sky_secret sky_secret", "sky_secret\nsky_secret"] {
-            std::fs::write(&file, wrong).expect("written");
-            let told = place.authorization(None).expect_err("no token").to_string();
-            assert!(told.starts_with("--token-file /"), "{told}");
-            assert!(!told.contains("secret"), "{told}");
-        }
-        std::fs::remove_file(&file).expect("removed");
-        assert!(place.authorization(None).is_err());
-    }
-
-    #[test]
-    fn the_api_is_found_by_flag_file_variable_and_default() {
-        let found = |place: &Where, variable| place.address(variable).expect("found").to_string();
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        std::fs::write(
-            directory.path().join(ENDPOINTS_FILE),
-            r#"{"pid":1,"query":"127.0.0.1:5","management":"127.0.0.1:6","rpc":[],"version":"1"}"#,
-        )
-        .expect("written");
-        let variable = Some("http://127.0.0.1:7");
-        for text in ["127.0.0.1:8", "http://127.0.0.1:8", "http://127.0.0.1:8/"] {
-            assert_eq!(found(&place(Some(text), None), variable), "127.0.0.1:8");
-        }
-        assert_eq!(
-            found(&place(None, Some(directory.path())), variable),
-            "127.0.0.1:6"
-        );
-        assert_eq!(found(&place(None, None), variable), "127.0.0.1:7");
-        assert_eq!(found(&place(None, None), Some("")), DEFAULT_ADDRESS);
-        assert_eq!(found(&place(None, None), None), DEFAULT_ADDRESS);
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_place_is_said_in_one_line() {
-        let told = |place: &Where| place.address(None).expect_err("wrong").to_string();
-        let absent = Path::new("/nowhere/at/all");
-        for (wrong, says) in [
-            (
-                place(Some("127.0.0.1"), None),
-                "--management: '127.0.0.1' is not an address",
-            ),
-            (
-                place(Some("https://a:1"), None),
-                "--management: 'https://a:1' is not supported",
-            ),
-            (
-                place(None, Some(absent)),
-                "--data-dir: /nowhere/at/all/endpoints.json is not there",
-            ),
-        ] {
-            let text = told(&wrong);
-            assert!(text.starts_with(says) && !text.contains('\n'), "{text}");
-        }
-    }
 
     #[test]
     fn a_front_end_that_does_not_run_is_told_with_its_address() {

@@ -22,7 +22,8 @@ use serde_json::Value;
 use skysail_load::search::Search;
 use skysail_load::{Measured, OpenLoop, Window};
 
-use super::client::{CliError, Where, described, reason};
+use super::client::{CliError, described, reason};
+use super::place::Where;
 use super::{parse, told, write_lines};
 use live::Live;
 use schedule::{Schedule, ScheduleArgs};

@@ -50,8 +50,13 @@ pub(super) fn text(status: &Value) -> String {
 
 fn about(status: &Value) -> String {
     let rpc: Vec<_> = items(&status["rpc"]).iter().map(cell).collect();
+    let scheme = if status["tls"] == true {
+        "https"
+    } else {
+        "http"
+    };
     format!(
-        "skysail {}, pid {}, auth {}\nqueries http://{}  management http://{}\ncontainers {}",
+        "skysail {}, pid {}, auth {}\nqueries {scheme}://{}  management {scheme}://{}\ncontainers {}",
         cell(&status["version"]),
         cell(&status["pid"]),
         cell(&status["auth"]),

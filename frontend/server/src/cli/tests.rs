@@ -104,6 +104,8 @@ fn every_verb_parses_as_documented() {
         "status --json",
         "predict digits [1,2]",
         "predict digits -5",
+        "predict digits @rows --batch --protocol v2 --query https://a:1 --ca f --timeout 5ms",
+        "ready --data-dir /tmp/x",
     ] {
         parsed(line).unwrap_or_else(|error| panic!("{line}: {error}"));
     }

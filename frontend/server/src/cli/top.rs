@@ -29,7 +29,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::client::Where;
+use super::place::Where;
 use super::{parse, told};
 use poll::Poller;
 use sort::Sort;

@@ -189,6 +189,7 @@ fn who_sends_wrong_tokens_again_and_again_has_to_wait() {
 fn the_commands_send_a_token_and_say_how_to_get_one() {
     let tokens = Tokens::new();
     let both = tokens.make("both", "admin,query", &[]);
+    tokens.make("asker", "query", &["--app", "app"]);
     let frontend = tokens.start();
     register(&frontend, &tokens.file("both"));
     let output = frontend.try_cli(&["status"]);
@@ -203,6 +204,24 @@ fn the_commands_send_a_token_and_say_how_to_get_one() {
     let file = file.to_str().unwrap();
     let predicted = frontend.cli(&["predict", "app", "[1,2]", "--token-file", file]);
     assert!(predicted.starts_with("-1"), "{predicted}");
+    let asker = tokens.file("asker");
+    let query = frontend.query.to_string();
+    let ask = ["predict", "app", "[1,2]", "--query", &query];
+    for protocol in [&[][..], &["--protocol", "v2"]] {
+        let mut command = skysail();
+        command
+            .args(ask)
+            .args(protocol)
+            .arg("--token-file")
+            .arg(&asker);
+        let output = command.output().unwrap();
+        // Nothing has told what tensors there are, which is for V2 to know.
+        let told = stderr(&output);
+        assert!(
+            output.status.success() || told.contains("tensors are not known"),
+            "{told}"
+        );
+    }
     let load = [
         "load",
         "--app",

@@ -16,6 +16,7 @@ mod harness;
 mod keys;
 mod life_cycle;
 mod load;
+mod predict;
 mod tls;
 mod top;
 mod tune;

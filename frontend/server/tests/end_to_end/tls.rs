@@ -1,4 +1,4 @@
-//! TLS on both ports, with a certificate that changes.
+//! TLS on both ports, with a certificate that changes, and commands that speak it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,16 +10,17 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
-use crate::harness::{Frontend, run, stderr, until};
+use crate::harness::{Frontend, run, skysail, stderr, until};
 
 fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }
 
-/// Writes a new certificate of `localhost` and its key; gives the certificate.
+/// Writes a new certificate of this machine and its key; gives the certificate.
 fn certificate(folder: &Path) -> CertificateDer<'static> {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])
+        .unwrap();
     let key = pem("PRIVATE KEY", &made.signing_key.serialize_der());
     std::fs::write(folder.join("key.pem"), key).unwrap();
     std::fs::write(
@@ -96,4 +97,112 @@ fn a_wrong_certificate_is_one_clear_line() {
     let output = run(&["serve", "--data-dir", data_dir, "--tls-cert", &chain]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--tls-key"), "{}", stderr(&output));
+}
+
+fn stdout(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_commands_manage_and_query_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    certificate(folder.path());
+    let frontend = start(folder.path());
+    let chain = folder.path().join("chain.pem");
+    let url = format!("https://{}", frontend.management);
+    let place = ["--management", &url, "--ca", chain.to_str().unwrap()];
+    let data_dir = ["--data-dir", folder.path().to_str().unwrap()];
+    let cli = |args: &[&str], place: &[&str]| {
+        let split = args.iter().position(|arg| *arg == "--");
+        let (before, after) = args.split_at(split.unwrap_or(args.len()));
+        let output = run(&[before, place, after].concat());
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        stdout(&output)
+    };
+    assert!(cli(&["status"], &place).contains("queries https://"));
+    assert_eq!(cli(&["ready"], &data_dir), "ready\n");
+    let deploy = [
+        "deploy",
+        "--model",
+        "m",
+        "--version",
+        "1",
+        "--input",
+        "doubles",
+    ];
+    let program = env!("CARGO_BIN_EXE_skysail");
+    let sum = ["--", program, "example-container", "sum"];
+    cli(&[&deploy[..], &sum].concat(), &place);
+    let app = ["app", "add", "app", "--input", "doubles", "--slo", "1s"];
+    cli(
+        &[&app[..], &["--default", "-1", "--link", "m"]].concat(),
+        &data_dir,
+    );
+    for place in [&place[..], &data_dir] {
+        until("a prediction", || {
+            let said = cli(&["predict", "app", "[1,2]"], place);
+            said.contains("predicted by m:1").then_some(())
+        });
+    }
+    let query = format!("https://{}", frontend.query);
+    let place = ["--query", &query, "--ca", chain.to_str().unwrap()];
+    assert!(cli(&["predict", "app", "[1,2]"], &place).contains("predicted by m:1"));
+
+    let output = run(&[&["load", "--app", "app", "--rate", "1"][..], &data_dir].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("plain HTTP only"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_front_end_that_cannot_be_trusted_is_told_with_what_to_do() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    certificate(folder.path());
+    certificate(other.path());
+    let frontend = start(folder.path());
+    let plain = Frontend::start(other.path());
+    let url = |scheme: &str, frontend: &Frontend| format!("{scheme}://{}", frontend.management);
+    let wrong = other.path().join("chain.pem");
+    let wrong = wrong.to_str().unwrap();
+    let cases = [
+        (url("https", &frontend), vec!["--ca", wrong], "by --ca FILE"),
+        (url("https", &frontend), vec![], "by --ca FILE"),
+        (url("http", &frontend), vec![], "say https://"),
+        (url("https", &plain), vec!["--ca", wrong], "say http://"),
+    ];
+    for (url, more, says) in cases {
+        let output = run(&[&["status", "--management", &url], &more[..]].concat());
+        let text = stderr(&output);
+        assert!(!output.status.success(), "{url} {more:?}");
+        assert!(text.contains(says) && text.lines().count() == 1, "{text}");
+    }
+    let output = skysail()
+        .args(["status", "--management", &url("https", &frontend)])
+        .env("SKYSAIL_CA", folder.path().join("chain.pem"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn a_data_directory_names_the_one_certificate_that_is_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    certificate(folder.path());
+    let _frontend = start(folder.path());
+    let status = || run(&["status", "--data-dir", folder.path().to_str().unwrap()]);
+    assert!(status().status.success());
+    // The file is another's until the front end has read it again.
+    certificate(folder.path());
+    until("the new certificate", || {
+        let output = status();
+        let text = stderr(&output);
+        assert!(
+            output.status.success() || text.contains("chain.pem"),
+            "{text}"
+        );
+        output.status.success().then_some(())
+    });
 }

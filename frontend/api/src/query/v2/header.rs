@@ -22,7 +22,7 @@ use crate::json::vector::wrong_type;
 use crate::json::{JsonError, JsonLimits};
 
 /// Makes the buffer that a tensor of so many elements is written to.
-pub(super) type Buffer<'a> = dyn Fn(DataType, usize) -> PayloadBuf + 'a;
+pub(in crate::query) type Buffer<'a> = dyn Fn(DataType, usize) -> PayloadBuf + 'a;
 
 /// Reads a request.
 ///

@@ -92,7 +92,7 @@ pub(in crate::query) async fn infer(
         return outputs::without_schema(target, &request, arrival);
     };
     let selection = Selection::new(schema, &request)?;
-    let inputs = rows::inputs(request.inputs, schema, &target.resolved)?;
+    let inputs = rows::inputs(request.inputs, schema, || target.resolved.rows())?;
     check_features(target, &inputs)?;
     let asked = options.ask(arrival, target.route.app.slo());
     let answers = frontend

@@ -30,12 +30,15 @@ pub(super) const DEFAULT_OUTPUT: &str = "default_output";
 
 /// The outputs that a client asked for, by their place in the schema.
 #[derive(Debug)]
-pub(super) struct Selection(Vec<(usize, Form)>);
+pub(in crate::query) struct Selection(Vec<(usize, Form)>);
 
 impl Selection {
     /// # Errors
     /// If the model has no such output.
-    pub(super) fn new(schema: &Schema, request: &InferRequest) -> Result<Selection, V2Error> {
+    pub(in crate::query) fn new(
+        schema: &Schema,
+        request: &InferRequest,
+    ) -> Result<Selection, V2Error> {
         if request.outputs.is_empty() {
             let form = match request.parameters.binary_outputs {
                 true => Form::Binary,

@@ -10,7 +10,6 @@
 
 use bytes::Bytes;
 use skysail_core::Input;
-use skysail_engine::Resolved;
 use skysail_rpc::{Cell, DataType, PayloadBuf, Schema, TensorSpec};
 use smallvec::SmallVec;
 
@@ -32,14 +31,15 @@ struct Matched<'a> {
     data: Data,
 }
 
-/// The inputs of the queries that the tensors are.
+/// The inputs of the queries that the tensors are. Each time that it is called, `buffers` gives a
+/// row's, one a tensor.
 ///
 /// # Errors
 /// If they are not rows of the schema's tensors.
-pub(super) fn inputs(
+pub(in crate::query) fn inputs(
     tensors: Vec<InputTensor>,
     schema: &Schema,
-    to: &Resolved,
+    buffers: impl Fn() -> SmallVec<[PayloadBuf; 1]>,
 ) -> Result<Vec<Input>, V2Error> {
     let matched = matched(tensors, schema)?;
     let rows = matched[0].rows;
@@ -59,7 +59,7 @@ pub(super) fn inputs(
     let mut readers: Vec<_> = matched.iter().map(Reader::new).collect();
     let mut inputs = Vec::with_capacity(rows);
     for _ in 0..rows {
-        let bufs = to.rows();
+        let bufs = buffers();
         let cells = readers
             .iter_mut()
             .zip(bufs)

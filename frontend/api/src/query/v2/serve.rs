@@ -12,7 +12,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
-use skysail_rpc::PayloadBuf;
+use skysail_rpc::{PayloadBuf, Schema};
 
 use super::error::{Kind, V2Error};
 use super::header;
@@ -238,21 +238,19 @@ impl V2 {
         &self,
         headers: &HeaderMap,
         target: &Target,
-        mut body: Bytes,
+        body: Bytes,
     ) -> Result<InferRequest, V2Error> {
-        let json = match header_length(headers, body.len())? {
-            None => body.split_to(body.len()),
-            Some(0) => return raw(target, body),
-            Some(bytes) => body.split_to(bytes),
-        };
+        let header_bytes = header_length(headers, body.len())?;
+        if header_bytes == Some(0) {
+            let schema = target.resolved.schema();
+            return raw(body, schema.ok_or_else(|| target.unknown_tensors())?);
+        }
         // A single row of a single tensor is parsed where it stays.
         let buffer = |datatype, elements| match target.resolved.is_only_row(elements) {
             true => target.resolved.row(datatype),
             false => PayloadBuf::default(),
         };
-        let mut request = header::parse(&json, &self.json, &buffer)?;
-        request.attach(body)?;
-        Ok(request)
+        split(body, header_bytes, &self.json, &buffer)
     }
 
     /// Reads the inputs that lie in regions, and holds those that outputs go to.
@@ -286,11 +284,30 @@ fn write_regions(response: &InferResponse, held: &[Option<Held>]) -> Result<(), 
     Ok(())
 }
 
-fn raw(target: &Target, body: Bytes) -> Result<InferRequest, V2Error> {
-    let schema = target
-        .resolved
-        .schema()
-        .ok_or_else(|| target.unknown_tensors())?;
+/// A request of JSON and the binary data behind its `header_bytes`; without them all is JSON.
+///
+/// # Errors
+/// If it is not one.
+///
+/// # Panics
+/// If the body has fewer bytes than that.
+pub(in crate::query) fn split(
+    mut body: Bytes,
+    header_bytes: Option<usize>,
+    limits: &JsonLimits,
+    buffer: &header::Buffer<'_>,
+) -> Result<InferRequest, V2Error> {
+    let json = body.split_to(header_bytes.unwrap_or(body.len()));
+    let mut request = header::parse(&json, limits, buffer)?;
+    request.attach(body)?;
+    Ok(request)
+}
+
+/// A request that is one bare tensor.
+///
+/// # Errors
+/// If a model of this schema takes none.
+pub(in crate::query) fn raw(body: Bytes, schema: &Schema) -> Result<InferRequest, V2Error> {
     let mut request = InferRequest {
         inputs: vec![rows::raw(body, schema)?],
         ..InferRequest::default()

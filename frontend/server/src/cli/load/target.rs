@@ -1,7 +1,7 @@
 //! Where requests go and what they hold: an application of Skysail, or any HTTP endpoint.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,15 +9,13 @@ use bytes::Bytes;
 use serde_json::Value;
 use skysail_load::{InputKind, RandomInputs, Request};
 
-use super::super::client::{self, CliError, Client, Where};
+use super::super::client::{self, CliError, Client};
+use super::super::place::{self, Environment, Where};
 use super::super::render::{cell, items};
 use super::super::{parse, segment};
 
 /// Most features of a random query: what a body of 16 MiB holds.
 const FEATURES_MAX: u64 = 1 << 20;
-
-/// Time for a connection to each address of a host that has several.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Flags that say what is sent where.
 #[derive(Debug, clap::Args)]
@@ -85,6 +83,10 @@ impl TargetArgs {
 
     fn application(&self, name: &str, place: &Where) -> Result<Target, CliError> {
         let client = Client::connect(place)?;
+        if client.place().has_tls() {
+            let text = "load sends plain HTTP only, and this front end has TLS; load one without";
+            return Err(CliError::Usage(text.to_owned()));
+        }
         let found = find(name, &client)?;
         let content = match self.listed(Some(&found.input_type))? {
             Some(bodies) => Content::Listed(bodies),
@@ -108,7 +110,7 @@ impl TargetArgs {
             return Err(CliError::Usage(text.to_owned()));
         }
         let (authority, path) = split(url)?;
-        let address = listening(&client::addresses("--url", &authority)?);
+        let address = place::listening(&place::addresses("--url", &authority)?);
         let content = match (self.listed(None)?, self.features) {
             (Some(bodies), _) => Content::Listed(bodies),
             (None, Some(features)) => Content::Random(InputKind::Floats {
@@ -123,7 +125,7 @@ impl TargetArgs {
         let template = template.map(|template| template.with_header("host", &authority));
         let mut template = template.map_err(|error| usage(&error))?;
         // The environment's is the front end's, and none of an endpoint's business.
-        if let Some(authorization) = place.authorization(None)? {
+        if let Some(authorization) = place.authorization(&Environment::default())? {
             template = template.with_header("authorization", &authorization);
         }
         if let Some(content_type) = &self.content_type {
@@ -242,6 +244,11 @@ fn body(line: &str, input_type: Option<&str>) -> String {
 
 /// `HOST:PORT` and the path of a URL.
 fn split(url: &str) -> Result<(String, &str), CliError> {
+    if url.starts_with("https://") {
+        return Err(CliError::Usage(format!(
+            "--url: '{url}' has TLS, but load sends plain HTTP only: load a port without TLS"
+        )));
+    }
     let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic());
     let Some(rest) = url.strip_prefix("http://").filter(|_| is_plain) else {
         return Err(CliError::Usage(format!(
@@ -257,16 +264,6 @@ fn split(url: &str) -> Result<(String, &str), CliError> {
         .is_some_and(|(_, port)| !port.contains(']'));
     let port = if has_port { "" } else { ":80" };
     Ok((format!("{authority}{port}"), path))
-}
-
-/// The first address that takes a connection: a name such as `localhost` has several, of which a
-/// server may listen on one. The first of all if none does, for the error.
-fn listening(addresses: &[SocketAddr]) -> SocketAddr {
-    let [only] = addresses else {
-        let takes = |one: &&SocketAddr| TcpStream::connect_timeout(one, PROBE_TIMEOUT).is_ok();
-        return *addresses.iter().find(takes).unwrap_or(&addresses[0]);
-    };
-    *only
 }
 
 fn unreadable(flag: &str, file: &Path, error: &io::Error) -> CliError {

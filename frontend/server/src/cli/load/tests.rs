@@ -144,7 +144,7 @@ fn values_that_cannot_be_right_are_refused_in_one_line() {
     for (url, says) in [
         (
             "https://h/x",
-            "--url: 'https://h/x' is not supported, expected http://",
+            "--url: 'https://h/x' has TLS, but load sends plain HTTP only",
         ),
         ("h:1/x", "--url: 'h:1/x' is not supported"),
         ("http://hö:1/", "--url: 'http://hö:1/' is not supported"),

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::answer::Load;
 use super::ui::Sample;
-use crate::cli::client::{CliError, Client, Where};
+use crate::cli::client::{CliError, Client};
+use crate::cli::place::Where;
 
 /// A front end that does not answer by then is said to be away.
 const PATIENCE: Duration = Duration::from_secs(5);
