@@ -723,6 +723,15 @@ fn input(value: f32) -> Input {
 #[tokio::test]
 async fn the_queries_of_one_request_go_together() {
     let frontend = Frontend::start(1 << 20);
+    // The learned sizes begin with one row.
+    let mut eager = registry(&[("1", 2)], "1");
+    let model = Arc::make_mut(eager.models.get_mut("m").expect("registered"));
+    let version = Arc::make_mut(model.versions.get_mut("1").expect("registered"));
+    version.batching = Batching::Fixed {
+        size: 8,
+        wait_micros: 0,
+    };
+    frontend.engine.publish(&eager);
     let container = frontend.container("1").await;
     assert_eq!(prediction(&frontend.ask(3.0).await), 6.0);
     assert_eq!(container.batches.recv(), Ok(vec![3.0]));
