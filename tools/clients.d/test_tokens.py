@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 import tritonclient.grpc
 import tritonclient.http
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
@@ -93,6 +94,20 @@ class TestTokens(Tokens):
     def test_health_needs_no_token(self):
         self.assertTrue(self.http.is_server_live() and self.http.is_server_ready())
         self.assertTrue(self.grpc.is_server_live() and self.grpc.is_server_ready())
+
+    def test_health_of_a_model_is_for_those_who_may_query_it(self):
+        stub = health_pb2_grpc.HealthStub(self.grpc._channel)
+        request = health_pb2.HealthCheckRequest(service="one")
+        found = {}
+        for name, token in {"none": None, **self.tokens}.items():
+            metadata = [("authorization", f"Bearer {token}")] if token else []
+            try:
+                found[name] = stub.Check(request, metadata=metadata).status
+            except grpc.RpcError as error:
+                found[name] = error.code()
+        serving, unknown = health_pb2.HealthCheckResponse.SERVING, grpc.StatusCode.NOT_FOUND
+        self.assertEqual(found, {"all": serving, "query": serving, "one": serving,
+                                 "none": unknown, "metrics": unknown})
 
     def test_inference_is_for_those_who_may_query_the_application(self):
         expected = {"all": "ok", "query": "ok", "one": "ok"}

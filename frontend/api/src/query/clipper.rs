@@ -138,6 +138,7 @@ impl Clipper {
             None => Ok(body),
             Some(encoding) => encoding
                 .decode(&body, limit)
+                .await
                 .map_err(|error| encoding_refusal(&error)),
         }
     }

@@ -1,15 +1,19 @@
 //! The standard health service: the front end, the inference service, and each model by its name.
+//!
+//! The first two need no token. Whoever may not query a model is not told that there is one.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
+use crate::access::{Caller, Need, Now, Scope};
 use crate::frontend::Frontend;
 use crate::query::v2::{Named, Target};
 use crate::readiness::State;
@@ -32,14 +36,32 @@ impl HealthService {
         self.0.readiness.state() == State::Ready
     }
 
-    /// How a service is, if there is one of that name.
-    fn status(&self, service: &str) -> Option<ServingStatus> {
+    /// Whether the caller may ask for a model. The head of a call cannot tell, for the name of the
+    /// model stands in its message.
+    fn may_see(&self, metadata: &MetadataMap, model: &str) -> bool {
+        let authorization = metadata.get("authorization");
+        let caller = Caller {
+            authorization: authorization.map(|value| value.as_encoded_bytes()),
+            peer: None,
+        };
+        let checked = self
+            .0
+            .access
+            .check(&caller, Need::Scope(Scope::Query), Now::read);
+        checked.is_ok_and(|granted| granted.may_use(Some(model)).is_ok())
+    }
+
+    /// How a service is, if there is one of that name for this caller.
+    fn status(&self, metadata: &MetadataMap, service: &str) -> Option<ServingStatus> {
         let serves = |serves| match serves {
             true => ServingStatus::Serving,
             false => ServingStatus::NotServing,
         };
         if service.is_empty() || service == INFERENCE {
             return Some(serves(self.is_ready()));
+        }
+        if !self.may_see(metadata, service) {
+            return None;
         }
         let named = Named {
             model: service.into(),
@@ -50,9 +72,30 @@ impl HealthService {
     }
 
     /// As [`Self::status`], where a name that is not known is no error.
-    fn watched(&self, service: &str) -> ServingStatus {
-        self.status(service)
+    fn watched(&self, metadata: &MetadataMap, service: &str) -> ServingStatus {
+        self.status(metadata, service)
             .unwrap_or(ServingStatus::ServiceUnknown)
+    }
+}
+
+/// A caller that is told of changes.
+struct Watching {
+    health: HealthService,
+    metadata: MetadataMap,
+    service: String,
+    told: Option<ServingStatus>,
+}
+
+impl Watching {
+    /// The status, as soon as it is another one than was told.
+    async fn change(&mut self) -> ServingStatus {
+        loop {
+            let now = self.health.watched(&self.metadata, &self.service);
+            if self.told.replace(now) != Some(now) {
+                return now;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 }
 
@@ -68,8 +111,8 @@ impl Health for HealthService {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        let service = request.into_inner().service;
-        let status = self.status(&service);
+        let (metadata, _, HealthCheckRequest { service }) = request.into_parts();
+        let status = self.status(&metadata, &service);
         let status = status.ok_or_else(|| Status::not_found("no service has this name"))?;
         Ok(Response::new(response(status)))
     }
@@ -81,15 +124,16 @@ impl Health for HealthService {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let watching = (self.clone(), request.into_inner().service, None);
-        let next = |(health, service, told): (HealthService, String, Option<ServingStatus>)| async move {
-            loop {
-                let now = health.watched(&service);
-                if told != Some(now) {
-                    return Some((Ok(response(now)), (health, service, Some(now))));
-                }
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
+        let (metadata, _, HealthCheckRequest { service }) = request.into_parts();
+        let watching = Watching {
+            health: self.clone(),
+            metadata,
+            service,
+            told: None,
+        };
+        let next = |mut watching: Watching| async move {
+            let now = watching.change().await;
+            Some((Ok(response(now)), watching))
         };
         Ok(Response::new(Box::pin(stream::unfold(watching, next))))
     }

@@ -350,7 +350,7 @@ where
     let body = read_body(body, limit, BODY_TIMEOUT).await?;
     match encoding {
         None => Ok(body),
-        Some(encoding) => Ok(encoding.decode(&body, limit)?),
+        Some(encoding) => Ok(encoding.decode(&body, limit).await?),
     }
 }
 
