@@ -54,6 +54,9 @@ const CPU_MS_MAX: [(Api, f64); 3] = [
     (Api::Grpc, 26.3),
 ];
 
+/// One figure of a measurement.
+type Figure = fn(&Found) -> f64;
+
 /// Measures every API against a bare server of its protocol.
 #[derive(Debug, Parser)]
 struct Args {
@@ -291,7 +294,7 @@ impl Lane {
 
     fn rows(&self) -> impl Iterator<Item = Row> {
         let (name, bytes) = (self.name(), self.requests[0].len() as u64);
-        let columns: [(_, _, fn(&Found) -> f64); 4] = [
+        let columns: [(_, _, Figure); 4] = [
             ("throughput", "/s", Found::answers_per_second),
             ("cpu for 1,000 answers", "ms", cpu_ms),
             ("p50", "us", |found| found.quantile_us(0.5)),
