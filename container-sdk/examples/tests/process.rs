@@ -129,6 +129,8 @@ impl Frontend {
         loop {
             match self.listener.try_recv() {
                 None => self.listener.readable().await.expect("the socket is open"),
+                // One that it gave up before it said anything, and tried again.
+                Some(Incoming::Closed { peer }) if self.peer != Some(peer) => {}
                 Some(Incoming::Closed { .. }) => panic!("the container closed the connection"),
                 Some(Incoming::Frame { peer, frame, .. }) => {
                     self.peer = Some(peer);

@@ -499,15 +499,16 @@ impl Shared {
             }
             (None, None) => None,
         };
+        if now.is_none() {
+            // Before the sessions are ended: whoever joins afterwards finds a lane that stays.
+            self.forget(&mut self.lock_lanes(), lane);
+        }
         if let Some((reason, detail)) = reject {
             drop(self.command(Command::End {
                 lane: lane.clone(),
                 generation: now.map(|version| version.generation),
                 reject: Reject { reason, detail },
             }));
-        }
-        if now.is_none() {
-            self.forget(&mut self.lock_lanes(), lane);
         }
     }
 
@@ -519,10 +520,17 @@ impl Shared {
         }
     }
 
+    /// Forgets this very lane; another one that has its name by now stays.
     fn forget(&self, lanes: &mut HashMap<(Name, Name), Arc<Lane>>, lane: &Lane) {
-        lanes.remove(&(lane.model.clone(), lane.version.clone()));
-        self.metrics
-            .forget_model(lane.model.as_str(), lane.version.as_str());
+        let key = (lane.model.clone(), lane.version.clone());
+        if lanes
+            .get(&key)
+            .is_some_and(|known| std::ptr::eq(&**known, lane))
+        {
+            lanes.remove(&key);
+            self.metrics
+                .forget_model(lane.model.as_str(), lane.version.as_str());
+        }
     }
 
     fn lanes(&self) -> Vec<Arc<Lane>> {

@@ -47,7 +47,8 @@ pub(crate) enum Command {
     Batch(Arc<Lane>, Batch),
     /// Ask a batch back.
     Cancel(Cancel),
-    /// End the sessions of a lane's replicas, except those that joined it as it is registered now.
+    /// End the sessions of a lane's replicas, except those that joined it as it is registered now,
+    /// if it is.
     End {
         lane: Arc<Lane>,
         generation: Option<u64>,
@@ -440,8 +441,8 @@ impl<L: Listener> Rpc<L> {
                 generation,
                 reject,
             } => {
-                let of_lane =
-                    |peer: &Peer| Arc::ptr_eq(&peer.lane, &lane) && peer.generation != generation;
+                let stays = |peer: &Peer| generation.is_some() && peer.generation == generation;
+                let of_lane = |peer: &Peer| Arc::ptr_eq(&peer.lane, &lane) && !stays(peer);
                 let ids: Vec<_> = self.ids(of_lane);
                 ids.into_iter()
                     .for_each(|id| self.end(now, id, &End::Sent(reject.clone())));

@@ -832,3 +832,18 @@ async fn a_container_that_came_for_the_new_registration_stays() {
         assert_eq!(prediction(&frontend.ask(3.0).await), 6.0);
     }
 }
+
+#[tokio::test]
+async fn a_container_that_came_before_its_registration_goes_with_it() {
+    let frontend = Frontend::start(0);
+    frontend.engine.publish(&Registry::default());
+    let early = frontend.container("1").await;
+    frontend.engine.publish(&registry(&[("1", 5)], "1"));
+    assert_eq!(prediction(&frontend.ask(3.0).await), 6.0);
+    frontend.engine.publish(&Registry::default());
+    assert_eq!(early.rejection().await.reason, RejectReason::Removed);
+    frontend.engine.publish(&registry(&[("1", 6)], "1"));
+    frontend.until(|engine| engine.replicas().is_empty()).await;
+    let _next = frontend.container("1").await;
+    assert_eq!(prediction(&frontend.ask(3.0).await), 6.0);
+}

@@ -110,7 +110,9 @@ pub(super) fn observe(
     lane.metrics.batch_rows.observe(rows);
     lane.metrics.batch_seconds.observe(round_trip);
     lane.metrics.compute_seconds.observe(compute);
-    lane.requests.computed(rows, compute);
+    if let BatchResult::Ok { .. } = result {
+        lane.requests.computed(rows, compute);
+    }
     let failed = match result {
         BatchResult::Failed { error } => Some(error),
         _ => None,

@@ -50,7 +50,7 @@ pub(crate) struct Predict {
     /// Ask this version of the linked model, not the one that answers
     #[arg(long)]
     version: Option<String>,
-    /// Each line of INPUT is an input; they are sent as one request
+    /// Each line of INPUT that is not empty is an input; they are sent as one request
     #[arg(long)]
     batch: bool,
     /// Answer within this time, where that is less than the objective

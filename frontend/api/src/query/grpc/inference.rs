@@ -1,6 +1,7 @@
 //! The inference service.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
@@ -13,6 +14,7 @@ use super::generated::*;
 use super::inbound::{self, Inbound};
 use super::{outbound, status};
 use crate::access::Granted;
+use crate::frontend::Frontend;
 use crate::query::v2::{
     Named, Registration, Target, V2, V2Error, metadata, repository, settings, statistics, target,
 };
@@ -26,6 +28,9 @@ const STREAM_REQUESTS_MAX: usize = 64;
 pub(super) struct Inference {
     v2: V2,
 }
+
+/// How often a stream looks whether the front end goes on.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -99,6 +104,13 @@ impl Inference {
                 }),
             }),
         }
+    }
+}
+
+/// Done when the front end is about to stop.
+async fn drained(frontend: Arc<Frontend>) {
+    while frontend.readiness.state() == State::Ready {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -201,10 +213,11 @@ impl GrpcInferenceService for Inference {
             let (service, granted) = (service.clone(), granted.clone());
             service.streamed(granted, message, limit, wants_status)
         };
-        let answers = request
+        // What was read is answered; whoever has more to ask finds another front end.
+        let requests = request
             .into_inner()
-            .map(answer)
-            .buffered(STREAM_REQUESTS_MAX);
+            .take_until(drained(self.v2.frontend().clone()));
+        let answers = requests.map(answer).buffered(STREAM_REQUESTS_MAX);
         Ok(Response::new(Box::pin(answers)))
     }
 

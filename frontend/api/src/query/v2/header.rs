@@ -299,7 +299,6 @@ fn shape(cursor: &mut Cursor<'_>) -> Result<Shape, V2Error> {
             let message = format!("dimension {index} is not a whole number, 0 or more");
             V2Error::invalid(message)
         })?;
-        cursor.count_numbers(1)?;
         cursor.at = end;
         Ok(dim)
     })?;

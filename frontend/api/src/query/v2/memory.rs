@@ -167,13 +167,18 @@ impl Regions {
     ///
     /// # Errors
     /// If it is not registered, or too short.
-    pub(in crate::query) async fn hold(&self, slice: &RegionSlice) -> Result<Held, V2Error> {
+    pub(in crate::query) fn hold(&self, slice: &RegionSlice) -> Result<Held, V2Error> {
         if !self.is_on() {
             return Err(off());
         }
         let region = self.lock().get(&slice.region).cloned();
         let region = region.ok_or_else(|| unknown(&slice.region))?;
-        let held = Held(region.read_owned().await);
+        // Gone for whoever comes while it is being unregistered: to wait here with another hold on
+        // it would be for ever.
+        let held = region
+            .try_read_owned()
+            .map_err(|_| unknown(&slice.region))?;
+        let held = Held(held);
         let end = slice.offset.checked_add(slice.bytes);
         if end.is_none_or(|end| end > held.0.bytes) {
             return Err(V2Error::invalid(format!(
@@ -330,13 +335,13 @@ mod tests {
             ..object.whole(6)
         };
         regions.register("r", registration).expect("allowed");
-        let held = regions.hold(&slice(1, 3)).await.expect("inside");
+        let held = regions.hold(&slice(1, 3)).expect("inside");
         assert_eq!(held.read(&slice(1, 3)).expect("there").as_bytes(), b"345");
         held.write(&slice(1, 3), b"ab").expect("room");
         assert_eq!(std::fs::read(object.path()).expect("there"), b"012ab56789");
         assert!(held.write(&slice(1, 3), b"abcd").is_err());
         for beyond in [slice(4, 3), slice(usize::MAX, 2), slice(0, 7)] {
-            assert!(regions.hold(&beyond).await.is_err(), "{beyond:?}");
+            assert!(regions.hold(&beyond).is_err(), "{beyond:?}");
         }
         let again = regions.register("r", object.whole(1)).expect_err("taken");
         assert_eq!(again.kind, Kind::AlreadyExists);
@@ -346,7 +351,7 @@ mod tests {
     async fn an_object_that_was_cut_short_is_an_error() {
         let (object, regions) = (Object::new("cut", &[7; 64]), regions());
         regions.register("r", object.whole(64)).expect("allowed");
-        let held = regions.hold(&slice(0, 64)).await.expect("inside");
+        let held = regions.hold(&slice(0, 64)).expect("inside");
         std::fs::write(object.path(), b"").expect("cut");
         assert!(held.read(&slice(0, 64)).is_err());
         assert!(held.write(&slice(0, 64), &[1; 64]).is_err());
@@ -391,17 +396,14 @@ mod tests {
         let (object, regions) = (Object::new("held", &[0; 8]), regions());
         regions.register("r", object.whole(8)).expect("allowed");
         assert_eq!(regions.status(None).await.expect("all").len(), 1);
-        let held = regions.hold(&slice(0, 8)).await.expect("inside");
+        let held = regions.hold(&slice(0, 8)).expect("inside");
         let all = regions.clone();
         let mut unregister = Box::pin(async move { all.unregister(None).await });
         let waits = std::future::poll_fn(|cx| {
             std::task::Poll::Ready(unregister.as_mut().poll(cx).is_pending())
         });
         assert!(waits.await);
-        assert!(
-            regions.hold(&slice(0, 8)).await.is_err(),
-            "it is gone for others"
-        );
+        assert!(regions.hold(&slice(0, 8)).is_err(), "it is gone for others");
         drop(held);
         unregister.await;
         assert!(regions.status(Some("r")).await.is_err());

@@ -83,7 +83,7 @@ impl V2 {
         mut request: InferRequest,
         arrival: Instant,
     ) -> Result<InferResponse, V2Error> {
-        let held = self.take_regions(&mut request).await?;
+        let held = self.take_regions(&mut request)?;
         let response = infer(&self.frontend, target, request, arrival).await?;
         write_regions(&response, &held)?;
         Ok(response)
@@ -254,21 +254,40 @@ impl V2 {
     }
 
     /// Reads the inputs that lie in regions, and holds those that outputs go to.
-    async fn take_regions(&self, request: &mut InferRequest) -> Result<Vec<Option<Held>>, V2Error> {
+    fn take_regions(&self, request: &mut InferRequest) -> Result<Vec<Option<Held>>, V2Error> {
+        self.check_region_bytes(request)?;
         for input in &mut request.inputs {
             if let Data::Region(slice) = &input.data {
-                let held = self.regions.hold(slice).await?;
+                let held = self.regions.hold(slice)?;
                 input.data = Data::Written(held.read(slice)?);
             }
         }
         let mut held = Vec::with_capacity(request.outputs.len());
         for WantedOutput { region, .. } in &request.outputs {
             held.push(match region {
-                Some(slice) => Some(self.regions.hold(slice).await?),
+                Some(slice) => Some(self.regions.hold(slice)?),
                 None => None,
             });
         }
         Ok(held)
+    }
+}
+
+impl V2 {
+    /// Tensors in regions are bound as those in bodies are, before room is made for them.
+    fn check_region_bytes(&self, request: &InferRequest) -> Result<(), V2Error> {
+        let of_inputs = request.inputs.iter().filter_map(|input| match &input.data {
+            Data::Region(slice) => Some(slice.bytes),
+            _ => None,
+        });
+        let bytes = of_inputs.fold(0, usize::saturating_add);
+        let limit = self.frontend.binary_bytes_max;
+        if bytes <= limit {
+            return Ok(());
+        }
+        let message =
+            format!("inputs in shared memory have {bytes} bytes, at most {limit} allowed");
+        Err(V2Error::new(Kind::TooLarge, message))
     }
 }
 
