@@ -17,6 +17,7 @@ use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use skysail_api::access::Access;
 use skysail_api::http::{self, Door, HttpLimits, Tls};
 use skysail_api::management::router;
 use skysail_api::query::{QueryService, ReplyBody};
@@ -97,18 +98,7 @@ impl Running {
             auth: config.auth()?.name(),
             tls: certificate.is_some(),
         };
-        let shared = Arc::new(Frontend {
-            engine,
-            query_ids: QueryIds::open(control.clone())?,
-            control,
-            readiness: Readiness::default(),
-            about,
-            access,
-            log_dir: data_dir::log_dir(&config.data_dir),
-            body_bytes_max: config.body_bytes_max,
-            binary_bytes_max: config.binary_bytes_max,
-            client_shm: config.client_shm.clone(),
-        });
+        let shared = Arc::new(handled(config, (engine, control), about, access)?);
         if let Some(tokens) = tokens {
             cores.first().spawn(tokens.watch());
         }
@@ -291,6 +281,27 @@ impl Port {
         }
         door
     }
+}
+
+/// What the handlers share.
+fn handled(
+    config: &Config,
+    (engine, control): (Engine, Arc<Control>),
+    about: About,
+    access: Access,
+) -> Result<Frontend> {
+    Ok(Frontend {
+        engine,
+        query_ids: QueryIds::open(control.clone())?,
+        control,
+        readiness: Readiness::default(),
+        about,
+        access,
+        log_dir: data_dir::log_dir(&config.data_dir),
+        body_bytes_max: config.body_bytes_max,
+        binary_bytes_max: config.binary_bytes_max,
+        client_shm: config.client_shm.clone(),
+    })
 }
 
 fn start_engine(

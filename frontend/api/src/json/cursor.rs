@@ -79,6 +79,49 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Reads a document that is an object, a member at a time; `read` is given the name.
+    ///
+    /// # Errors
+    /// If it is no object, or something follows it; what `read` says.
+    pub(crate) fn document<E: From<JsonError>>(
+        &mut self,
+        read: impl FnMut(&mut Self, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let is_object = self.peek() == Some(b'{');
+        if is_object {
+            self.members(read)?;
+        } else {
+            self.skip_value(0)?;
+        }
+        if self.peek().is_some() {
+            return Err(self.syntax("nothing may follow the document").into());
+        }
+        match is_object {
+            true => Ok(()),
+            false => Err(JsonError::at(0, JsonErrorKind::NotObject).into()),
+        }
+    }
+
+    /// Reads the members of the object whose brace was seen.
+    pub(crate) fn members<E: From<JsonError>>(
+        &mut self,
+        mut read: impl FnMut(&mut Self, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.at += 1;
+        if self.take(b'}') {
+            return Ok(());
+        }
+        for _ in 0..self.limits.keys_max {
+            let name = self.key()?.decode();
+            read(self, &name)?;
+            if !self.another(b'}')? {
+                return Ok(());
+            }
+        }
+        let limit = self.limits.keys_max;
+        Err(self.limit("an object has too many members", limit).into())
+    }
+
     /// After a member or an element: whether another follows, or `close` ended them.
     pub(crate) fn another(&mut self, close: u8) -> Result<bool, JsonError> {
         if self.take(b',') {
@@ -113,18 +156,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn skip_object(&mut self, depth: usize) -> Result<(), JsonError> {
-        self.at += 1;
-        if self.take(b'}') {
-            return Ok(());
-        }
-        for _ in 0..self.limits.keys_max {
-            self.key()?;
-            self.skip_value(depth)?;
-            if !self.another(b'}')? {
-                return Ok(());
-            }
-        }
-        Err(self.limit("an object has too many members", self.limits.keys_max))
+        self.members(|cursor, _| cursor.skip_value(depth))
     }
 
     fn skip_array(&mut self, depth: usize) -> Result<(), JsonError> {

@@ -68,18 +68,7 @@ pub fn parse_predict(
         version: None,
         options: RequestOptions::default(),
     };
-    let is_object = cursor.peek() == Some(b'{');
-    if is_object {
-        members.read(&mut cursor)?;
-    } else {
-        cursor.skip_value(0)?;
-    }
-    if cursor.peek().is_some() {
-        return Err(cursor.syntax("nothing may follow the document"));
-    }
-    if !is_object {
-        return Err(JsonError::at(0, JsonErrorKind::NotObject));
-    }
+    cursor.document(|cursor, name| members.read_member(cursor, name))?;
     members.finish(&cursor)
 }
 
@@ -94,26 +83,11 @@ struct Members<'a> {
 }
 
 impl Members<'_> {
-    fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-        cursor.at += 1;
-        if cursor.take(b'}') {
-            return Ok(());
-        }
-        for _ in 0..cursor.limits.keys_max {
-            self.read_member(cursor)?;
-            if !cursor.another(b'}')? {
-                return Ok(());
-            }
-        }
-        Err(cursor.limit("an object has too many members", cursor.limits.keys_max))
-    }
-
-    fn read_member(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-        let name = cursor.key()?.decode();
-        if let Some(option) = Key::of_clipper(&name) {
+    fn read_member(&mut self, cursor: &mut Cursor<'_>, name: &str) -> Result<(), JsonError> {
+        if let Some(option) = Key::of_clipper(name) {
             return self.read_option(cursor, option);
         }
-        match &*name {
+        match name {
             "input" => self
                 .read_input(cursor)
                 .map_err(|error| error.within(Field::Input)),

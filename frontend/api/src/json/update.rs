@@ -44,18 +44,7 @@ pub fn parse_update(
         input: None,
         label: None,
     };
-    let is_object = cursor.peek() == Some(b'{');
-    if is_object {
-        members.read(&mut cursor)?;
-    } else {
-        cursor.skip_value(0)?;
-    }
-    if cursor.peek().is_some() {
-        return Err(cursor.syntax("nothing may follow the document"));
-    }
-    if !is_object {
-        return Err(JsonError::at(0, JsonErrorKind::NotObject));
-    }
+    cursor.document(|cursor, name| members.read_member(cursor, name))?;
     members.finish(&cursor)
 }
 
@@ -68,22 +57,8 @@ struct Members<'a> {
 }
 
 impl Members<'_> {
-    fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-        cursor.at += 1;
-        if cursor.take(b'}') {
-            return Ok(());
-        }
-        for _ in 0..cursor.limits.keys_max {
-            self.read_member(cursor)?;
-            if !cursor.another(b'}')? {
-                return Ok(());
-            }
-        }
-        Err(cursor.limit("an object has too many members", cursor.limits.keys_max))
-    }
-
-    fn read_member(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-        match &*cursor.key()?.decode() {
+    fn read_member(&mut self, cursor: &mut Cursor<'_>, name: &str) -> Result<(), JsonError> {
+        match name {
             "uid" => put(&mut self.uid, cursor, integer).map_err(|error| error.within(Field::Uid)),
             "input" => put(&mut self.input, cursor, |cursor| self.reader.read(cursor))
                 .map_err(|error| error.within(Field::Input)),

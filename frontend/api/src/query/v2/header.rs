@@ -16,10 +16,9 @@ use super::parameters::{self, RequestParameters, TensorParameters};
 use super::request::{
     Data, ID_BYTES_MAX, InferRequest, InputTensor, RANK_MAX, TENSORS_MAX, WantedOutput,
 };
+use crate::json::JsonLimits;
 use crate::json::cursor::Cursor;
-use crate::json::error::JsonErrorKind;
 use crate::json::vector::wrong_type;
-use crate::json::{JsonError, JsonLimits};
 
 /// Makes the buffer that a tensor of so many elements is written to.
 pub(in crate::query) type Buffer<'a> = dyn Fn(DataType, usize) -> PayloadBuf + 'a;
@@ -34,40 +33,20 @@ pub(super) fn parse(
     buffer: &Buffer<'_>,
 ) -> Result<InferRequest, V2Error> {
     let mut cursor = Cursor::new(text, limits);
-    if cursor.peek() != Some(b'{') {
-        cursor.skip_value(0)?;
-        return Err(V2Error::from(JsonError::at(0, JsonErrorKind::NotObject)));
-    }
     let mut parts = Parts::default();
-    members(&mut cursor, |cursor, name| parts.read(cursor, name, buffer))?;
-    if cursor.peek().is_some() {
-        return Err(cursor.syntax("nothing may follow the document").into());
-    }
+    cursor.document(|cursor, name| parts.read(cursor, name, buffer))?;
     parts.finish()
 }
 
 /// Reads the object at the cursor, a member at a time.
 pub(super) fn members(
     cursor: &mut Cursor<'_>,
-    mut read: impl FnMut(&mut Cursor<'_>, &str) -> Result<(), V2Error>,
+    read: impl FnMut(&mut Cursor<'_>, &str) -> Result<(), V2Error>,
 ) -> Result<(), V2Error> {
-    if cursor.peek() != Some(b'{') {
-        return Err(wrong_type(cursor, "Object").into());
+    match cursor.peek() {
+        Some(b'{') => cursor.members(read),
+        _ => Err(wrong_type(cursor, "Object").into()),
     }
-    cursor.at += 1;
-    if cursor.take(b'}') {
-        return Ok(());
-    }
-    for _ in 0..cursor.limits.keys_max {
-        let name = cursor.key()?.decode();
-        read(cursor, &name)?;
-        if !cursor.another(b'}')? {
-            return Ok(());
-        }
-    }
-    Err(cursor
-        .limit("an object has too many members", cursor.limits.keys_max)
-        .into())
 }
 
 /// Reads the array at the cursor, at most `elements_max` elements of it.
