@@ -86,6 +86,20 @@ class Memory:
             np.testing.assert_array_equal(result.as_numpy("a_out"), A)
             np.testing.assert_array_equal(result.as_numpy("b_out"), B)
 
+    def test_a_region_of_terabytes_takes_no_room(self):
+        key = f"{self.prefix}-huge"
+        path = f"/dev/shm{key}"
+        with open(path, "wb") as file:
+            self.addCleanup(os.remove, path)
+            file.truncate(1 << 42)
+        self.client.register_system_shared_memory("huge", key, 1 << 42)
+        inputs = [self.given("a", "FP32", A, "huge", size=1 << 42),
+                  self.given("b", "INT32", B, "huge")]
+        with self.assertRaises(InferenceServerException) as raised:
+            self.client.infer("pair", inputs)
+        self.assertIn(raised.exception.status(), ["413", "StatusCode.RESOURCE_EXHAUSTED"])
+        self.assertTrue(self.client.is_server_live())
+
     def test_byte_strings_lie_with_their_lengths(self):
         strings = np.array([[b"a", b"", b"\xff\x00"]], np.object_)
         packed = serialize_byte_tensor(strings)
