@@ -35,7 +35,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use hyper::header::{ALLOW, AUTHORIZATION, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use hyper::http::Extensions;
+use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use thiserror::Error;
 
@@ -84,7 +88,7 @@ pub struct Caller<'a> {
 }
 
 /// The address that a connection comes from, as the accept loop puts it into the extensions of
-/// each request.
+/// each request that brings a token: only wrong ones are counted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
@@ -289,10 +293,38 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty()).then_some(token)
 }
 
+/// What a request says before its body.
+pub trait Head {
+    /// Its headers.
+    fn headers(&self) -> &HeaderMap;
+    /// What came with it on this side.
+    fn extensions(&self) -> &Extensions;
+}
+
+impl<B> Head for Request<B> {
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+
+    fn extensions(&self) -> &Extensions {
+        self.extensions()
+    }
+}
+
+impl Head for Parts {
+    fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+}
+
 impl<'a> Caller<'a> {
-    /// Who makes `request`.
+    /// Who makes a request.
     #[must_use]
-    pub fn of<B>(request: &'a Request<B>) -> Caller<'a> {
+    pub fn of(request: &'a impl Head) -> Caller<'a> {
         let mut headers = request.headers().get_all(AUTHORIZATION).iter();
         let authorization = match (headers.next(), headers.next()) {
             // Which of several counts is ambiguous, so none does.

@@ -25,7 +25,7 @@ use hyper::Request;
 use hyper::body::Body;
 
 use crate::access::routes::QUERY_PORT;
-use crate::access::{Caller, Denied, Now};
+use crate::access::{Access, Caller, Denied, Granted, Head, Now};
 use crate::answered::Answered;
 use crate::frontend::Frontend;
 use crate::guard;
@@ -41,7 +41,10 @@ type BodyFailure = Box<dyn StdError + Send + Sync>;
 
 /// The handler of the query port. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct QueryService {
+pub struct QueryService(Arc<Handlers>);
+
+#[derive(Debug)]
+struct Handlers {
     clipper: Clipper,
     v2: V2,
     grpc: Grpc,
@@ -54,57 +57,94 @@ impl QueryService {
     #[must_use]
     pub fn new(frontend: Arc<Frontend>) -> QueryService {
         let v2 = V2::new(frontend.clone());
-        QueryService {
+        QueryService(Arc::new(Handlers {
             answered: Answered::new(frontend.engine.metrics(), "query"),
             is_loopback: frontend.about.query.ip().is_loopback(),
             clipper: Clipper::new(frontend),
             grpc: Grpc::new(v2.clone()),
             v2,
-        }
+        }))
     }
 
     /// Answers one request.
-    pub async fn handle<B>(&self, mut request: Request<B>) -> Reply
+    pub async fn handle<B>(&self, request: Request<B>) -> Reply
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BodyFailure> + Send,
     {
-        let protocol = Protocol::of(&request);
-        let reply = match self.admit(protocol, &mut request) {
-            Err(refused) => *refused,
-            Ok(()) => match protocol {
-                Protocol::Clipper => self.clipper.handle(request).await,
-                Protocol::V2 => self.v2.handle(request).await,
-                Protocol::Grpc => self.grpc.handle(request).await.map(ReplyBody::from),
-            },
+        let handlers = &*self.0;
+        let reply = match Protocol::of(&request) {
+            Protocol::Clipper => handlers.clipper(request).await,
+            Protocol::V2 => handlers.v2(request).await,
+            // Boxed, so that the others do not pay for its size.
+            Protocol::Grpc => Box::pin(handlers.grpc(request)).await,
         };
-        self.answered.count(reply.status());
+        let reply = reply.unwrap_or_else(|refused| *refused);
+        handlers.answered.count(reply.status());
         reply
     }
+}
 
-    /// Lets a request in that its protocol has a route for, from whoever may use it. What it was
-    /// granted goes with a call of gRPC, whose message says whom it is for.
-    fn admit<B>(&self, protocol: Protocol, request: &mut Request<B>) -> Result<(), Box<Reply>> {
+/// An answer, or a refusal by the head of the request.
+type Handled = Result<Reply, Box<Reply>>;
+
+impl Handlers {
+    async fn clipper<B>(&self, request: Request<B>) -> Handled
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BodyFailure>,
+    {
+        let found = QUERY_PORT.by_path(request.method(), request.uri().path());
+        self.admit(Protocol::Clipper, &request, |access, caller| {
+            access.admit(caller, &found, Now::read)
+        })?;
+        Ok(self.clipper.handle(request).await)
+    }
+
+    async fn v2<B>(&self, request: Request<B>) -> Handled
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BodyFailure>,
+    {
+        let (head, body) = request.into_parts();
+        let (method, path) = (&head.method, head.uri.path());
+        let parsed = Path::parse(path);
+        let found = Path::found(parsed.as_ref(), method, path);
+        self.admit(Protocol::V2, &head, |access, caller| {
+            access.admit(caller, &found, Now::read)
+        })?;
+        Ok(self.v2.handle(&head, parsed, body).await)
+    }
+
+    /// What a call was granted goes with it, as its message says whom it is for.
+    async fn grpc<B>(&self, mut request: Request<B>) -> Handled
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BodyFailure> + Send,
+    {
+        let found = grpc::found(request.method(), request.uri().path());
+        let granted = self.admit(Protocol::Grpc, &request, |access, caller| {
+            access.admit_unnamed(caller, &found, Now::read)
+        })?;
+        request.extensions_mut().insert(granted);
+        Ok(self.grpc.handle(request).await.map(ReplyBody::from))
+    }
+
+    /// Lets a request in that its protocol has a route for, from whoever may use it.
+    fn admit(
+        &self,
+        protocol: Protocol,
+        head: &impl Head,
+        admit: impl FnOnce(&Access, &Caller<'_>) -> Result<Granted, Denied>,
+    ) -> Result<Granted, Box<Reply>> {
         if self.is_loopback
-            && let Some(why) = guard::refusal(request.headers())
+            && let Some(why) = guard::refusal(head.headers())
         {
             return Err(Box::new(protocol.forbid(why)));
         }
-        let (method, path) = (request.method(), request.uri().path());
         let access = &self.v2.frontend().access;
-        let caller = Caller::of(request);
-        let admitted = match protocol {
-            Protocol::Clipper => {
-                access.admit(&caller, &QUERY_PORT.by_path(method, path), Now::read)
-            }
-            Protocol::V2 => access.admit(&caller, &Path::find(method, path), Now::read),
-            Protocol::Grpc => access.admit_unnamed(&caller, &grpc::found(method, path), Now::read),
-        };
-        let granted = admitted.map_err(|denied| Box::new(protocol.deny(&denied)))?;
-        if protocol == Protocol::Grpc {
-            request.extensions_mut().insert(granted);
-        }
-        Ok(())
+        let granted = admit(access, &Caller::of(head));
+        granted.map_err(|denied| Box::new(protocol.deny(&denied)))
     }
 }
 

@@ -30,11 +30,12 @@ use crate::standing::Standing;
 const TIMER_LATENESS: Duration = Duration::from_millis(1);
 /// Lists of rows that are kept for batches to come: about as many as are in flight.
 const SPARE_MAX: usize = 64;
-/// Applications of one model that are told apart; the others share the last place.
-const APPLICATIONS_MAX: usize = 256;
+/// Applications of one model that are told apart; the others share [`NOBODYS`].
+const APPLICATIONS_MAX: usize = 255;
 
-/// The place of queries of no application, or of one too many: it has no guarantee.
-pub(crate) const NOBODYS: usize = APPLICATIONS_MAX - 1;
+/// The place of queries of no application, or of one too many: it has no guarantee. The first one,
+/// as the queue looks at all places up to the last that was used.
+pub(crate) const NOBODYS: usize = 0;
 
 /// What the replicas of a version agreed on.
 #[derive(Clone, Debug)]
@@ -110,7 +111,7 @@ struct State {
     wake_at: Option<Instant>,
     /// Empty, for the batches to come.
     spare: Vec<Vec<Row>>,
-    /// By the place that the batcher knows each by.
+    /// From the place on that the batcher knows the first one by.
     applications: Vec<Option<Name>>,
 }
 
@@ -192,15 +193,16 @@ impl Lane {
         let taken = known
             .clone()
             .position(|one| one.as_ref() == Some(&app.name));
-        let place = taken.or_else(|| known.clone().position(Option::is_none));
-        let place = place.unwrap_or(state.applications.len());
-        if place >= NOBODYS {
+        let index = taken.or_else(|| known.clone().position(Option::is_none));
+        let index = index.unwrap_or(state.applications.len());
+        if index >= APPLICATIONS_MAX {
             return NOBODYS;
         }
-        if place == state.applications.len() {
+        if index == state.applications.len() {
             state.applications.push(None);
         }
-        state.applications[place] = Some(app.name.clone());
+        state.applications[index] = Some(app.name.clone());
+        let place = place_of(index);
         state.batcher.set_guarantee(now, place, app.guarantee);
         place
     }
@@ -208,13 +210,13 @@ impl Lane {
     /// Frees the places of applications that are no more.
     pub(crate) fn forget_applications(&self, now: Instant, exists: impl Fn(&Name) -> bool) {
         let mut state = self.lock();
-        for place in 0..state.applications.len() {
-            if state.applications[place]
+        for index in 0..state.applications.len() {
+            if state.applications[index]
                 .as_ref()
                 .is_some_and(|name| !exists(name))
             {
-                state.applications[place] = None;
-                state.batcher.set_guarantee(now, place, None);
+                state.applications[index] = None;
+                state.batcher.set_guarantee(now, place_of(index), None);
             }
         }
     }
@@ -365,6 +367,11 @@ impl Lane {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The place of the application that stands at `index` among those that a lane knows.
+fn place_of(index: usize) -> usize {
+    NOBODYS + 1 + index
 }
 
 impl State {

@@ -78,6 +78,12 @@ struct Args {
     /// Seconds of one measurement, after a third of it to warm up
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Only these APIs, for a profile
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Api::ALL)]
+    only: Vec<Api>,
+    /// The rows of a request
+    #[arg(long, value_delimiter = ',', default_values_t = ROWS)]
+    rows: Vec<usize>,
     /// The skysail binary [default: the one beside this]
     #[arg(long)]
     skysail: Option<PathBuf>,
@@ -146,14 +152,16 @@ async fn measure(args: &Args) -> Result<Results> {
     let folder = tempfile::tempdir()?;
     let ours = Ours::start(args, folder.path()).await?;
     let mut lanes = Vec::new();
-    for rows in ROWS {
-        for api in Api::ALL {
+    for &rows in &args.rows {
+        let mut compared = Vec::new();
+        for &api in &args.only {
             let requests = requests(api, rows);
             let wire = args.wire(api);
             let answer = ask_once(ours.frontend.query, wire, requests[0].clone()).await?;
             lanes.push(ours.lane(api, rows, requests.clone()));
             // Both JSON APIs are compared to the same.
-            if api != Api::V2Json {
+            if !compared.contains(&Bare::of(api)) {
+                compared.push(Bare::of(api));
                 lanes.push(start_bare(api, rows, &answer, requests, folder.path())?);
             }
         }
@@ -320,23 +328,15 @@ fn cpu_ms(found: &Found) -> f64 {
 fn results(lanes: &[Lane]) -> Results {
     let mut rows: Vec<Row> = lanes.iter().flat_map(Lane::rows).collect();
     let mut bars = Vec::new();
-    for rows_of_request in ROWS {
-        for api in Api::ALL {
-            let of = |bare| {
-                let is_wanted = |lane: &&Lane| {
-                    lane.rows == rows_of_request
-                        && lane.bare == bare
-                        && (lane.api == api || bare == Some(Bare::of(api)))
-                };
-                lanes.iter().find(is_wanted).expect("each was measured")
-            };
-            let (ours, bare) = (of(None), of(Some(Bare::of(api))));
-            let share = share(ours, bare);
-            if rows_of_request == 1 {
-                bars.extend(bars_of(api, share.median, ours));
-            }
-            rows.push(share);
+    for ours in lanes.iter().filter(|lane| lane.bare.is_none()) {
+        let is_bare =
+            |lane: &&Lane| lane.rows == ours.rows && lane.bare == Some(Bare::of(ours.api));
+        let bare = lanes.iter().find(is_bare).expect("each has one beside it");
+        let share = share(ours, bare);
+        if ours.rows == 1 {
+            bars.extend(bars_of(ours.api, share.median, ours));
         }
+        rows.push(share);
     }
     Results::new("apis", rows, bars)
 }

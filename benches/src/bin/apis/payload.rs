@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use clap::ValueEnum;
 use prost::Message;
 use skysail_benches::inputs::float_body;
 
@@ -19,7 +20,7 @@ pub(crate) const MODEL: &str = "noop";
 pub(crate) const METHOD: &str = "/inference.GRPCInferenceService/ModelInfer";
 
 /// A way to ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Api {
     Clipper,
     V2Json,

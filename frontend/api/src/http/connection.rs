@@ -19,11 +19,11 @@ use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response, StatusCode, Version};
@@ -59,12 +59,15 @@ pub(super) async fn drive<S, B>(
     let activity = Arc::new(Activity::default());
     let watch = Watch::new(limits, Instant::now());
     let alarm = pin!(tokio::time::sleep_until(watch.armed()));
+    let news = stage.clone();
     let heed = pin!(heed(stage, &activity));
     let mut keeper = Keeper {
         activity: &activity,
         watch,
         alarm,
         heed,
+        news,
+        heeds: false,
     };
     let socket = Socket::new(stream, Arc::clone(&activity));
     let opened = {
@@ -138,6 +141,10 @@ struct Keeper<'a, H> {
     watch: Watch<'a>,
     alarm: Pin<&'a mut Sleep>,
     heed: Pin<&'a mut H>,
+    /// What `heed` waits for.
+    news: watch::Receiver<Stage>,
+    /// Whether `heed` has been polled.
+    heeds: bool,
 }
 
 impl<H: Future<Output = ()>> Keeper<'_, H> {
@@ -150,8 +157,7 @@ impl<H: Future<Output = ()>> Keeper<'_, H> {
             if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
                 return Poll::Ready(opened);
             }
-            // It never ends: what it learns lies in the activity.
-            let _ = self.heed.as_mut().poll(cx);
+            self.heed(cx);
             if self.activity.is_stopping() && self.activity.phase() == Phase::Silent {
                 return Poll::Ready(None);
             }
@@ -162,12 +168,24 @@ impl<H: Future<Output = ()>> Keeper<'_, H> {
         .await
     }
 
+    /// Learns how far the port has closed. All polls are of one task, which is woken by news, so
+    /// that in between there is nothing to wait for anew.
+    fn heed(&mut self, cx: &mut Context<'_>) {
+        if self.heeds && matches!(self.news.has_changed(), Ok(false)) {
+            return;
+        }
+        self.heeds = true;
+        self.news.mark_unchanged();
+        // It never ends: what it learns lies in the activity.
+        let _ = self.heed.as_mut().poll(cx);
+    }
+
     /// Polls a connection to its end, or until its client's time is up.
     async fn keep<C: Future>(&mut self, mut connection: Pin<&mut C>, close: impl Fn(Pin<&mut C>)) {
         poll_fn(|cx| {
             loop {
                 // First, so that the answers of this poll know.
-                let _ = self.heed.as_mut().poll(cx);
+                self.heed(cx);
                 if connection.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
@@ -204,7 +222,9 @@ where
     B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
 {
     service_fn(move |mut request: Request<Incoming>| {
-        peer.map(|peer| request.extensions_mut().insert(peer));
+        if let Some(peer) = peer.filter(|_| request.headers().contains_key(AUTHORIZATION)) {
+            request.extensions_mut().insert(peer);
+        }
         let exchange = Exchange::begin(&activity);
         name_host(&mut request);
         let outcome = match refusal::<B>(&request, door.limits()) {

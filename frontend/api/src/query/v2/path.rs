@@ -126,23 +126,23 @@ impl<'a> Path<'a> {
     }
 
     /// The application, or model, that it names.
-    fn application(self) -> Option<Cow<'a, str>> {
+    fn application(&self) -> Option<&str> {
         match self {
             Path::ModelReady(named)
             | Path::ModelMetadata(named)
             | Path::Infer(named)
             | Path::ModelConfig(named)
-            | Path::ModelStatistics(named) => Some(named.model),
+            | Path::ModelStatistics(named) => Some(&named.model),
             Path::Load(model) | Path::Unload(model) => Some(model),
-            Path::TraceSetting(model) => model,
+            Path::TraceSetting(model) => model.as_deref(),
             _ => None,
         }
     }
 
-    /// What a request for `path` needs, and whom it is for.
+    /// What a request for `path`, which was parsed, needs, and whom it is for.
     #[must_use]
-    pub fn find(method: &'a Method, path: &'a str) -> Found<'a> {
-        let Some(parsed) = Path::parse(path) else {
+    pub fn found<'f>(parsed: Option<&'f Path<'a>>, method: &'f Method, path: &'f str) -> Found<'f> {
+        let Some(parsed) = parsed else {
             return Found::Nothing { path };
         };
         let methods = parsed.methods();
@@ -156,7 +156,7 @@ impl<'a> Path<'a> {
         }
         Found::Listed {
             need: parsed.need(method),
-            application: parsed.application(),
+            application: parsed.application().map(Cow::Borrowed),
         }
     }
 
@@ -284,9 +284,12 @@ mod tests {
             (&post, "/v2/logging", listed(admin, None)),
         ];
         for (method, path, found) in cases {
-            assert_eq!(Path::find(method, path), found, "{path}");
+            let parsed = Path::parse(path);
+            assert_eq!(Path::found(parsed.as_ref(), method, path), found, "{path}");
         }
-        let other = Path::find(&get, "/v2/models/m/infer");
+        let path = "/v2/models/m/infer";
+        let parsed = Path::parse(path);
+        let other = Path::found(parsed.as_ref(), &get, path);
         assert!(matches!(other, Found::OtherMethod { allowed, .. } if allowed == "POST"));
     }
 

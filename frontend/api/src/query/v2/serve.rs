@@ -9,7 +9,8 @@ use hyper::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
     RETRY_AFTER,
 };
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 use skysail_rpc::{PayloadBuf, Schema};
@@ -89,20 +90,23 @@ impl V2 {
         Ok(response)
     }
 
-    /// Answers one request, whose path and method were found to be V2's.
-    pub(in crate::query) async fn handle<B>(&self, request: Request<B>) -> Reply
+    /// Answers one request for `path`, which its method was found to go with.
+    pub(in crate::query) async fn handle<B>(
+        &self,
+        head: &Parts,
+        path: Option<Path<'_>>,
+        body: B,
+    ) -> Reply
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BodyFailure>,
     {
-        let (head, body) = request.into_parts();
-        let Some(path) = Path::parse(head.uri.path()) else {
-            return refuse(&V2Error::not_found("Not Found"), None);
-        };
         let answered = match path {
-            Path::Infer(named) => return self.infer(&head.headers, &named, body).await,
-            path if head.method != Method::POST => self.get(path).await,
-            path => self.post(&head.headers, path, body).await,
+            Some(Path::Infer(named)) => return self.infer(&head.headers, &named, body).await,
+            // Boxed, so that inference does not pay for their size.
+            Some(path) if head.method != Method::POST => Box::pin(self.get(path)).await,
+            Some(path) => Box::pin(self.post(&head.headers, path, body)).await,
+            None => Err(V2Error::not_found("Not Found")),
         };
         answered.unwrap_or_else(|error| refuse(&error, None))
     }
