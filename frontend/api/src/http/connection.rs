@@ -228,7 +228,8 @@ where
         let exchange = Exchange::begin(&activity);
         name_host(&mut request);
         let outcome = match refusal::<B>(&request, door.limits()) {
-            None => Ok(service.call(request)),
+            // Boxed, as what handles a request is some kilobytes, and is moved several times.
+            None => Ok(Box::pin(service.call(request))),
             Some(response) => Err(response),
         };
         async move {
