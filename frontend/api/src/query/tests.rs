@@ -204,6 +204,52 @@ async fn paths_that_are_not_there_and_wrong_methods_are_told_as_json() {
     assert_eq!(bench.post("/digits/update", &long).await.0, 413);
 }
 
+/// A V2 request of 32-bit floats for `digits`, whose model has no replica.
+async fn infer(bench: &Bench, inputs: Value) -> (u16, Value) {
+    let request = json!({ "inputs": inputs }).to_string();
+    let (status, answer) = bench.post("/v2/models/digits/infer", &request).await;
+    (status, serde_json::from_str(&answer).expect("JSON"))
+}
+
+fn floats(name: &str, shape: &[u64], elements: usize) -> Value {
+    json!({ "name": name, "shape": shape, "datatype": "FP32", "data": vec![0; elements] })
+}
+
+#[tokio::test]
+async fn rows_are_counted_by_the_shape_where_no_container_told_the_tensors() {
+    let bench = Bench::new();
+    let (status, answer) = infer(&bench, json!([floats("x", &[3, 2], 6)])).await;
+    assert_eq!(
+        (status, &answer["parameters"]["skysail_default_rows"]),
+        (200, &json!(3)),
+        "{answer}"
+    );
+    let report = bench.metrics().await;
+    let counted = of(&report, "counters", "app:digits:num_predictions");
+    assert_eq!(counted, &json!({ "count": "3" }));
+    for (inputs, error) in [
+        (
+            json!([floats("x", &[0, 2], 0)]),
+            "the request has 0 rows, 1 to 1024 allowed",
+        ),
+        (
+            json!([floats("x", &[1025, 0], 0)]),
+            "the request has 1025 rows, 1 to 1024 allowed",
+        ),
+        (
+            json!([floats("x", &[], 1)]),
+            "input 'x' has shape [], rows come first",
+        ),
+        (
+            json!([floats("x", &[2], 2), floats("y", &[1], 1)]),
+            "inputs have different numbers of rows",
+        ),
+    ] {
+        let (status, answer) = infer(&bench, inputs).await;
+        assert_eq!((status, &answer["error"]), (400, &json!(error)));
+    }
+}
+
 #[tokio::test]
 async fn metrics_are_clippers_with_every_value_a_string() {
     let bench = Bench::new();
