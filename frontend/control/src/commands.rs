@@ -21,7 +21,7 @@ use skysail_core::registry::Batching;
 pub(crate) use applications::{
     add_application, link_models, linked_models, remove_application, unlink_models,
 };
-pub(crate) use deployments::{deploy, deploy_early, scale, undeploy};
+pub(crate) use deployments::{deploy, deploy_early, resume, scale, undeploy};
 pub(crate) use models::{
     add_model_version, remove_model, remove_model_version, rollback, set_version,
 };

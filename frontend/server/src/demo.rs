@@ -158,6 +158,7 @@ fn register(running: &Running, slo: Duration) -> Result<()> {
             model: Name::new(model)?,
             version: Name::new(VERSION)?,
             replicas: 1,
+            replicas_before: None,
             command: command.map(str::to_owned).to_vec(),
         })?;
         if !registry.applications.contains_key(*application) {

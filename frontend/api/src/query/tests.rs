@@ -11,7 +11,8 @@ use skysail_control::commands::limits::batching_of_clipper;
 use skysail_control::orchestrator::MemoryOrchestrator;
 use skysail_control::store::MemoryStore;
 use skysail_control::{Control, NewApplication, NewVersion};
-use skysail_core::InputType;
+use skysail_core::registry::Deployment;
+use skysail_core::{InputType, Name};
 use skysail_engine::{Engine, Options};
 use skysail_monitor::{Metrics, metrics};
 use skysail_rpc::transport::memory;
@@ -247,6 +248,32 @@ async fn rows_are_counted_by_the_shape_where_no_container_told_the_tensors() {
     ] {
         let (status, answer) = infer(&bench, inputs).await;
         assert_eq!((status, &answer["error"]), (400, &json!(error)));
+    }
+}
+
+/// No replica ever comes, so that a load ends with its time; the clock is paused.
+#[tokio::test(start_paused = true)]
+async fn a_model_that_is_loaded_again_has_as_many_replicas_as_before() {
+    let bench = Bench::new();
+    let control = &bench.frontend.control;
+    let deployed = control.deploy(&Deployment {
+        model: Name::new("m").expect("a name"),
+        version: Name::new("1").expect("a name"),
+        replicas: 3,
+        replicas_before: None,
+        command: vec!["program".to_owned()],
+    });
+    deployed.expect("it is registered");
+    let replicas = || control.deployments()[0].replicas;
+    for (verb, status, count) in [
+        ("load", 503, 3),
+        ("unload", 200, 0),
+        ("unload", 200, 0),
+        ("load", 503, 3),
+    ] {
+        let path = format!("/v2/repository/models/m/{verb}");
+        let (found, answer) = bench.post(&path, "").await;
+        assert_eq!((found, replicas()), (status, count), "{verb}: {answer}");
     }
 }
 

@@ -124,6 +124,7 @@ fn deployment(model: &str, version: &str, replicas: u32) -> Deployment {
         model: name(model),
         version: name(version),
         replicas,
+        replicas_before: None,
         command: owned(&["program", "--flag"]),
     }
 }
