@@ -158,7 +158,7 @@ class TestRoutes(Sockets):
         self.assertEqual(told["inputs"], [tensor(shape=[-1, 3])])
         self.assertEqual(told["outputs"], [tensor("x_out", shape=[-1, 3])])
         config = self.send("GET", "/v2/models/fp32/versions/1/config").json()
-        self.assertEqual(config["max_batch_size"], 64)
+        self.assertEqual(config["max_batch_size"], 1024)
         self.assertEqual(config["input"], [{"name": "x", "data_type": "TYPE_FP32", "dims": [3]}])
 
     def test_statistics_have_all_eight_members(self):

@@ -67,7 +67,7 @@ class TestServer(Client):
 
     def test_configuration(self):
         config = self.client.get_model_config("pair").config
-        self.assertEqual((config.name, config.max_batch_size), ("pair", 64))
+        self.assertEqual((config.name, config.max_batch_size), ("pair", 1024))
         self.assertEqual([list(one.dims) for one in config.input], [[2], [1]])
         self.assertTrue(config.HasField("dynamic_batching"))
         self.fails("NOT_FOUND", self.client.get_model_config, "nobody")

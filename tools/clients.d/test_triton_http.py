@@ -68,7 +68,7 @@ class TestServer(Client):
 
     def test_configuration(self):
         config = self.client.get_model_config("pair")
-        self.assertEqual((config["name"], config["max_batch_size"]), ("pair", 64))
+        self.assertEqual((config["name"], config["max_batch_size"]), ("pair", 1024))
         self.assertEqual([one["data_type"] for one in config["input"]], ["TYPE_FP32", "TYPE_INT32"])
         self.fails(404, self.client.get_model_config, "nobody")
 

@@ -10,6 +10,7 @@
 //! | `connection` | one connection: hyper under our own clock, HTTP/1.1 or HTTP/2 |
 //! | `clock` | for what a client is waited for, and until when |
 //! | `socket` | the socket below hyper: TLS, and which HTTP it carries |
+//! | `head` | what a head says that hyper does not tell |
 //! | `answer`, `stream` | answers followed to their end; HTTP/2 streams that nobody reads |
 //! | [`tls`] | certificates, read again when they change |
 //! | [`body`] | request bodies within a size and a time |
@@ -34,6 +35,7 @@ pub mod bind;
 pub mod body;
 mod clock;
 mod connection;
+mod head;
 pub mod serve;
 mod socket;
 mod stream;

@@ -21,7 +21,7 @@ use skysail_core::registry::Batching;
 pub(crate) use applications::{
     add_application, link_models, linked_models, remove_application, unlink_models,
 };
-pub(crate) use deployments::{deploy, deploy_early, scale, undeploy};
+pub(crate) use deployments::{deploy, deploy_early, resume, scale, undeploy};
 pub(crate) use models::{
     add_model_version, remove_model, remove_model_version, rollback, set_version,
 };
@@ -33,7 +33,8 @@ use crate::state::State;
 /// An application to register.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewApplication {
-    /// A [`Name`](skysail_core::Name), except those of [`limits::NAMES_RESERVED`].
+    /// A [`Name`](skysail_core::Name), except those of [`limits::NAMES_RESERVED`] and
+    /// [`limits::NAMES_RESERVED_BY_V2`].
     pub name: String,
     /// What a query brings.
     pub input_type: InputType,
@@ -51,7 +52,8 @@ pub struct NewApplication {
 /// A model version to register.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewVersion {
-    /// The model: a [`Name`](skysail_core::Name); made if there is none.
+    /// The model: a [`Name`](skysail_core::Name), except those of
+    /// [`limits::NAMES_RESERVED_BY_V2`]; made if there is none.
     pub model: String,
     /// The version: a [`Name`](skysail_core::Name).
     pub version: String,

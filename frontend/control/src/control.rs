@@ -221,6 +221,15 @@ impl Control {
         self.run(|state| commands::scale(state, model, version, replicas))
     }
 
+    /// Brings back as many replicas of a deployment as there were before it was scaled to none;
+    /// one where that is not known. Changes nothing while it has any.
+    ///
+    /// # Errors
+    /// `NotFound`, `Full`.
+    pub fn resume(&self, model: &str, version: &str) -> Result<(), ControlError> {
+        self.run(|state| commands::resume(state, model, version))
+    }
+
     /// Forgets a deployment and stops its replicas.
     ///
     /// # Errors

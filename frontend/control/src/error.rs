@@ -235,11 +235,17 @@ pub enum ControlError {
         /// What is wrong with it.
         error: NameError,
     },
-    /// A name that a path of the query port needs.
-    #[error("application name '{name}' is reserved, choose another one")]
+    /// A name that the query port needs itself.
+    #[error("{what} name '{name}' is reserved: {why}, choose another one")]
     NameReserved {
+        /// Whose name.
+        what: &'static str,
+        /// The request's field.
+        field: &'static str,
         /// The name.
         name: String,
+        /// What it is needed for.
+        why: &'static str,
     },
     /// A batch size that is neither positive nor -1.
     #[error("The batch size must be positive or DEFAULT_BATCH_SIZE, which is -1")]
@@ -423,9 +429,7 @@ impl ControlError {
     pub fn field(&self) -> Option<&'static str> {
         use ControlError as E;
         match self {
-            E::ApplicationExists { .. } | E::ApplicationMissing { .. } | E::NameReserved { .. } => {
-                Some("name")
-            }
+            E::ApplicationExists { .. } | E::ApplicationMissing { .. } => Some("name"),
             E::LinkApplicationMissing { .. }
             | E::UnlinkApplicationMissing { .. }
             | E::LinksApplicationMissing { .. }
@@ -452,6 +456,7 @@ impl ControlError {
             E::CommandEmpty | E::CommandZeroByte { .. } => Some("command"),
             E::Separator { field, .. }
             | E::Name { field, .. }
+            | E::NameReserved { field, .. }
             | E::OutOfRange { field, .. }
             | E::NumberOutOfRange { field, .. }
             | E::TooLong { field, .. }

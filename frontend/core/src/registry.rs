@@ -220,6 +220,9 @@ pub struct Deployment {
     pub version: Name,
     /// How many.
     pub replicas: u32,
+    /// How many there were before it was scaled to none, while there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas_before: Option<u32>,
     /// Program and arguments of one replica.
     pub command: Vec<String>,
 }

@@ -491,7 +491,14 @@ impl Shared {
         }
         self.carry_out(lane, lane.register(now.cloned()));
         let reject = match (before, now) {
-            (Some(_), _) => Some((RejectReason::Removed, "the version was removed".to_owned())),
+            (Some(_), now) => {
+                // The reason says that it was removed.
+                let detail = match now {
+                    Some(_) => "another one of its name is registered",
+                    None => "it is no longer registered",
+                };
+                Some((RejectReason::Removed, detail.to_owned()))
+            }
             (None, Some(version)) => {
                 let agreed = lane.agreed();
                 let misfit = agreed.and_then(|agreed| misfit(version, &agreed.schema));

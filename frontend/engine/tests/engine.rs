@@ -552,7 +552,7 @@ async fn a_version_without_an_application_is_known_all_the_same() {
     frontend.engine.publish(&Registry::default());
     assert_eq!(
         container.rejection().await.detail,
-        "the version was removed"
+        "it is no longer registered"
     );
 }
 
@@ -665,7 +665,8 @@ async fn a_removed_version_answers_nothing_more() {
     frontend.engine.publish(&Registry::default());
     assert!(frontend.engine.route("app").is_none());
     let reject = container.rejection().await;
-    assert_eq!(reject.detail, "the version was removed");
+    let says = (RejectReason::Removed, "it is no longer registered");
+    assert_eq!((reject.reason, reject.detail.as_str()), says);
     frontend.engine.publish(&registry(&[("1", 9)], "1"));
     assert_eq!(
         cause(&frontend.ask(3.0).await),

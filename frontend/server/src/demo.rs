@@ -33,7 +33,12 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+// Its own queries go without TLS; who asks for it all the same is told so.
+#[command(
+    after_help = EXAMPLES,
+    mut_arg("tls_cert", |arg| arg.hide(true)),
+    mut_arg("tls_key", |arg| arg.hide(true))
+)]
 pub(crate) struct Args {
     /// Exit after the table: 0 if every query got a prediction and the accuracies match, else 1
     #[arg(long)]
@@ -158,6 +163,7 @@ fn register(running: &Running, slo: Duration) -> Result<()> {
             model: Name::new(model)?,
             version: Name::new(VERSION)?,
             replicas: 1,
+            replicas_before: None,
             command: command.map(str::to_owned).to_vec(),
         })?;
         if !registry.applications.contains_key(*application) {

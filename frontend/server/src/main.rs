@@ -124,4 +124,19 @@ mod tests {
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
     }
+
+    #[test]
+    fn the_demo_lists_no_flags_that_it_refuses() {
+        let mut args = Args::command();
+        let mut help = |name: &str| {
+            let command = args.find_subcommand_mut(name).expect("it is there");
+            command.render_long_help().to_string()
+        };
+        for flag in ["--tls-cert", "--tls-key"] {
+            assert!(
+                help("serve").contains(flag) && !help("demo").contains(flag),
+                "{flag}"
+            );
+        }
+    }
 }

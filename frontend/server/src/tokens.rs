@@ -54,7 +54,10 @@ struct Common {
 
 No scope implies another. query: predictions; feedback: telling how good they were; admin: the
 management API; metrics: /metrics. The commands that ask a front end take the token from
---token-file FILE or SKYSAIL_TOKEN; other clients send 'Authorization: Bearer TOKEN'.")]
+--token-file FILE or SKYSAIL_TOKEN; other clients send 'Authorization: Bearer TOKEN'.
+
+With --expires it is taken until 60 s after its time, since clocks differ; one that must end at
+once is to be revoked.")]
 pub(crate) struct New {
     /// What it is called
     #[arg(long, value_name = "NAME")]
@@ -66,7 +69,7 @@ pub(crate) struct New {
     /// An application that it may query and give feedback to [default: all]
     #[arg(long = "app", value_name = "APP")]
     applications: Vec<Name>,
-    /// How long it is taken, such as 12h or 90d [default: until it is revoked]
+    /// How long it is taken, such as 12h or 90d, and 60 s more [default: until it is revoked]
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     expires: Option<Duration>,
     #[command(flatten)]

@@ -67,10 +67,12 @@ pub(super) struct Activity {
     stopping: AtomicBool,
     /// HTTP/2.
     multiplexed: AtomicBool,
-    /// There was a request.
-    asked: AtomicBool,
     /// Bytes read since the last request.
     idle_bytes: AtomicUsize,
+    /// Requests that have begun.
+    requests: AtomicUsize,
+    /// HTTP/1: the head that came last names a length.
+    has_length: AtomicBool,
 }
 
 impl Activity {
@@ -105,9 +107,26 @@ impl Activity {
         self.multiplexed.load(Relaxed)
     }
 
+    /// The number of the request whose head comes, if what is read now is of a head: HTTP/1, and
+    /// nothing in progress. Of clients that do not wait for their answers heads go unseen.
+    pub(super) fn head(&self) -> Option<usize> {
+        let is_head = !self.is_multiplexed() && !self.is_busy();
+        is_head.then(|| self.requests.load(Relaxed))
+    }
+
+    /// The head that comes names a length.
+    pub(super) fn name_length(&self) {
+        self.has_length.store(true, Relaxed);
+    }
+
+    /// Whether the head that came named one.
+    pub(super) fn take_length(&self) -> bool {
+        self.has_length.swap(false, Relaxed)
+    }
+
     pub(super) fn begin_exchange(&self) {
         self.exchanges.fetch_add(1, Relaxed);
-        self.asked.store(true, Relaxed);
+        self.requests.fetch_add(1, Relaxed);
         self.idle_bytes.store(0, Relaxed);
     }
 
@@ -162,7 +181,7 @@ impl Activity {
     /// Whether the connection is to end after what is in progress. While the port asks its clients
     /// to leave, HTTP/1 does so in its answers, and HTTP/2 once it has had something to answer.
     pub(super) fn is_due(&self) -> bool {
-        let asked = self.is_multiplexed() && self.asked.load(Relaxed);
+        let asked = self.is_multiplexed() && self.requests.load(Relaxed) > 0;
         self.is_stopping() || (self.is_leaving() && asked)
     }
 

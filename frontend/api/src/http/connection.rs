@@ -23,11 +23,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
-use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
@@ -227,7 +228,8 @@ where
         }
         let exchange = Exchange::begin(&activity);
         name_host(&mut request);
-        let outcome = match refusal::<B>(&request, door.limits()) {
+        let has_length = activity.take_length();
+        let outcome = match refusal::<B>(&request, has_length, door.limits()) {
             // Boxed, as what handles a request is some kilobytes, and is moved several times.
             None => Ok(Box::pin(service.call(request))),
             Some(response) => Err(response),
@@ -253,29 +255,75 @@ fn name_host(request: &mut Request<Incoming>) {
     }
 }
 
-/// The answer to a request whose head is beyond the limits. Counting here instead of telling
-/// hyper keeps its header table on the stack.
+/// The answer to a request whose head is beyond the limits, or can be read in two ways
+/// (`has_length`: it names a length, whatever hyper left of that). Counting here instead of
+/// telling hyper keeps its header table on the stack.
 fn refusal<B: From<Bytes>>(
     request: &Request<Incoming>,
+    has_length: bool,
     limits: &HttpLimits,
 ) -> Option<Response<B>> {
-    if request.headers().len() > limits.headers_max {
-        return Some(refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+    let headers = request.headers();
+    if headers.len() > limits.headers_max {
+        return Some(refuse(Fault::Headers));
     }
     let uri_bytes = request
         .uri()
         .path_and_query()
         .map_or(0, |path| path.as_str().len());
-    (uri_bytes > limits.uri_bytes_max).then(|| refuse(StatusCode::URI_TOO_LONG))
+    if uri_bytes > limits.uri_bytes_max {
+        return Some(refuse(Fault::Path));
+    }
+    if request.version() != Version::HTTP_11 {
+        return None;
+    }
+    // RFC 9112, section 3.2.
+    let mut hosts = headers.get_all(HOST).iter();
+    if hosts.next().is_none() || hosts.next().is_some() {
+        return Some(refuse(Fault::Host));
+    }
+    let is_ambiguous = has_length && headers.contains_key(TRANSFER_ENCODING);
+    is_ambiguous.then(|| refuse(Fault::Length))
 }
 
+/// What is wrong with a head.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Headers,
+    Path,
+    Host,
+    Length,
+}
+
+/// Where a head can be read in two ways, what follows it can as well: the connection ends.
 #[cold]
-fn refuse<B: From<Bytes>>(status: StatusCode) -> Response<B> {
-    let body: &'static str = match status {
-        StatusCode::URI_TOO_LONG => {
-            "{\"error\":\"Request error\",\"cause\":\"path is too long\",\"field\":\"path\"}"
-        }
-        _ => "{\"error\":\"Request error\",\"cause\":\"too many headers\",\"field\":\"headers\"}",
+fn refuse<B: From<Bytes>>(fault: Fault) -> Response<B> {
+    let (status, cause, field, closes) = match fault {
+        Fault::Headers => (
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "too many headers",
+            "headers",
+            false,
+        ),
+        Fault::Path => (StatusCode::URI_TOO_LONG, "path is too long", "path", false),
+        Fault::Host => (
+            StatusCode::BAD_REQUEST,
+            "HTTP/1.1 needs one Host header",
+            "headers",
+            true,
+        ),
+        Fault::Length => (
+            StatusCode::BAD_REQUEST,
+            "Transfer-Encoding and Content-Length exclude each other",
+            "headers",
+            true,
+        ),
     };
-    json_answer(status, B::from(Bytes::from_static(body.as_bytes())))
+    let body = json!({ "error": "Request error", "cause": cause, "field": field });
+    let mut response = json_answer(status, B::from(Bytes::from(body.to_string())));
+    if closes {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    response
 }

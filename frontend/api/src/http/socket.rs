@@ -4,7 +4,7 @@
 //! They are read once, into a buffer of that size, and given to hyper again.
 //!
 //! # Cost
-//! One more read a connection, of 24 bytes. Nothing a request.
+//! One more read a connection, of 24 bytes. Of a request, a look at its head.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::clock::{Activity, Phase};
+use super::head::Head;
 use super::tls::{HTTP_2, Tls};
 
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
@@ -130,6 +131,10 @@ pub(super) struct Transport {
     /// Bytes of `preface` that are read, and those of them that hyper has.
     read: usize,
     replayed: usize,
+    activity: Arc<Activity>,
+    /// Of HTTP/1, and of which request.
+    head: Head,
+    request: usize,
 }
 
 #[derive(Debug)]
@@ -162,6 +167,9 @@ impl Transport {
             preface: [0; PREFACE.len()],
             read: 0,
             replayed: 0,
+            activity,
+            head: Head::default(),
+            request: 0,
         };
         let seen = transport.read_preface().await?;
         Some((transport, agreed.unwrap_or(seen)))
@@ -189,6 +197,22 @@ impl Transport {
     }
 }
 
+impl Transport {
+    /// Tells what the head of a request says that hyper does not.
+    fn see_head(&mut self, bytes: &[u8]) {
+        let Some(request) = self.activity.head() else {
+            return;
+        };
+        if std::mem::replace(&mut self.request, request) != request {
+            self.head = Head::default();
+        }
+        self.head.see(bytes);
+        if self.head.has_length() {
+            self.activity.name_length();
+        }
+    }
+}
+
 impl Layer {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -205,14 +229,18 @@ impl AsyncRead for Transport {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.replayed == this.read {
-            return this.layer.poll_read(cx, buf);
-        }
-        let left = &this.preface[this.replayed..this.read];
-        let bytes = left.len().min(buf.remaining());
-        buf.put_slice(&left[..bytes]);
-        this.replayed += bytes;
-        Poll::Ready(Ok(()))
+        let before = buf.filled().len();
+        let outcome = if this.replayed == this.read {
+            this.layer.poll_read(cx, buf)
+        } else {
+            let left = &this.preface[this.replayed..this.read];
+            let bytes = left.len().min(buf.remaining());
+            buf.put_slice(&left[..bytes]);
+            this.replayed += bytes;
+            Poll::Ready(Ok(()))
+        };
+        this.see_head(&buf.filled()[before..]);
+        outcome
     }
 }
 

@@ -312,6 +312,51 @@ fn refuses_header_floods_and_long_paths() {
     assert!(answer("rubbish\r\n\r\n".into()).starts_with("HTTP/1.1 400"));
 }
 
+/// What could be read in two ways is refused, and whatever follows on the connection with it.
+#[test]
+fn refuses_heads_that_name_no_host_or_two_lengths() {
+    let server = Server::start(patient());
+    let next = post("/echo", "smuggled", true);
+    for (head, cause) in [
+        ("GET /echo HTTP/1.1\r\n", "needs one Host header"),
+        (
+            "GET /echo HTTP/1.1\r\nhost: x\r\nhost: x\r\n",
+            "needs one Host header",
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nContent-Length: 4\r\n",
+            "exclude each other",
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\nTransfer-Encoding: chunked\r\n",
+            "exclude each other",
+        ),
+    ] {
+        // On a connection that was used, and on a new one.
+        for first in [post("/echo", "one", false), String::new()] {
+            let mut stream = server.connect();
+            stream.write_all(first.as_bytes()).expect("sent");
+            if !first.is_empty() {
+                read_until(&mut stream, "one");
+            }
+            let text = format!("{head}\r\n0\r\n\r\n{next}");
+            stream.write_all(text.as_bytes()).expect("sent");
+            let answer = rest(&mut stream);
+            let (status, close) = ("HTTP/1.1 400", "connection: close\r\n");
+            assert!(
+                answer.starts_with(status) && answer.contains(close),
+                "{answer}"
+            );
+            assert!(
+                answer.contains(cause) && !answer.contains("smuggled"),
+                "{answer}"
+            );
+        }
+    }
+    let old = server.exchange(b"GET /echo HTTP/1.0\r\n\r\n");
+    assert!(old.starts_with("HTTP/1.0 200"), "{old}");
+}
+
 #[test]
 fn a_panic_ends_its_connection_only() {
     let server = Server::start(patient());

@@ -74,6 +74,17 @@ pub enum JsonErrorKind {
         /// What it must be.
         what: &'static str,
     },
+    /// Nested arrays that are not of a tensor's shape.
+    Shape {
+        /// The dimension.
+        dimension: usize,
+        /// What each of its arrays must have.
+        expected: u64,
+        /// What one of them has.
+        found: u64,
+    },
+    /// Arrays nested neither as deep as a tensor's shape nor not at all.
+    Nesting,
     /// Elements that JSON cannot say.
     NoJsonForm {
         /// Their datatype.
@@ -203,6 +214,17 @@ impl fmt::Display for JsonError {
             JsonErrorKind::NotInteger { number } => write!(f, "{number} is not an integer")?,
             JsonErrorKind::Tensors => f.write_str(TENSORS_ELSEWHERE)?,
             JsonErrorKind::Option { what } => write!(f, "JSON key {} {what}", Place(field))?,
+            JsonErrorKind::Shape {
+                dimension,
+                expected,
+                found,
+            } => write!(
+                f,
+                "an array has {found} elements, dimension {dimension} of the shape has {expected}"
+            )?,
+            JsonErrorKind::Nesting => {
+                f.write_str("arrays are neither nested as deep as the shape nor flat")?;
+            }
             JsonErrorKind::NoJsonForm { datatype } => {
                 write!(f, "{datatype} has no JSON form; send it as binary data")?;
             }

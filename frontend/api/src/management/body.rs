@@ -4,13 +4,12 @@
 //! a client sends.
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Request};
-use axum::http::StatusCode;
+use axum::extract::Request;
 use serde::de::DeserializeOwned;
 
 use super::errors::Refusal;
 use super::{BODY_BYTES_MAX, BODY_TIME_MAX};
+use crate::http::{BodyError, read_body};
 
 /// Why a body is not what a command takes.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,13 +36,12 @@ pub(super) enum JsonFault {
 }
 
 /// The body of `request`, whole.
-pub(super) async fn read(mut request: Request) -> Result<Bytes, Refusal> {
-    DefaultBodyLimit::max(BODY_BYTES_MAX).apply(&mut request);
-    let read = tokio::time::timeout(BODY_TIME_MAX, Bytes::from_request(request, &()));
-    let body = read.await.map_err(|_| Refusal::too_slow(BODY_TIME_MAX))?;
-    body.map_err(|rejection: BytesRejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Refusal::too_large(BODY_BYTES_MAX),
-        _ => Refusal::broken_body(format!("body cannot be read: {rejection}")),
+pub(super) async fn read(request: Request) -> Result<Bytes, Refusal> {
+    let read = read_body(request.into_body(), BODY_BYTES_MAX, BODY_TIME_MAX).await;
+    read.map_err(|error| match error {
+        BodyError::TooLarge { .. } => Refusal::too_large(BODY_BYTES_MAX),
+        BodyError::TooSlow(_) | BodyError::Trickled => Refusal::too_slow(error.to_string()),
+        _ => Refusal::broken_body(error.to_string()),
     })
 }
 

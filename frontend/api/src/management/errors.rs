@@ -94,8 +94,7 @@ impl Refusal {
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     }
 
-    pub(super) fn too_slow(limit: std::time::Duration) -> Refusal {
-        let message = format!("body did not arrive within {limit:?}");
+    pub(super) fn too_slow(message: String) -> Refusal {
         Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", message)
     }
 

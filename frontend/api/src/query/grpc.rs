@@ -152,7 +152,8 @@ impl Grpc {
     {
         let path = request.uri().path();
         let answered = if path == STREAM {
-            self.inference.clone().call(request).await
+            let timed = request.map(|body| Timed::each(body, BODY_TIMEOUT));
+            self.inference.clone().call(timed).await
         } else if path.starts_with(INFERENCE) {
             let timed = request.map(|body| Timed::new(body, BODY_TIMEOUT));
             self.inference.clone().call(timed).await

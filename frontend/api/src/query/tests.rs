@@ -11,7 +11,8 @@ use skysail_control::commands::limits::batching_of_clipper;
 use skysail_control::orchestrator::MemoryOrchestrator;
 use skysail_control::store::MemoryStore;
 use skysail_control::{Control, NewApplication, NewVersion};
-use skysail_core::InputType;
+use skysail_core::registry::Deployment;
+use skysail_core::{InputType, Name};
 use skysail_engine::{Engine, Options};
 use skysail_monitor::{Metrics, metrics};
 use skysail_rpc::transport::memory;
@@ -202,6 +203,78 @@ async fn paths_that_are_not_there_and_wrong_methods_are_told_as_json() {
     }
     let long = format!("{{\"uid\":{}}}", " ".repeat(1 << 10));
     assert_eq!(bench.post("/digits/update", &long).await.0, 413);
+}
+
+/// A V2 request of 32-bit floats for `digits`, whose model has no replica.
+async fn infer(bench: &Bench, inputs: Value) -> (u16, Value) {
+    let request = json!({ "inputs": inputs }).to_string();
+    let (status, answer) = bench.post("/v2/models/digits/infer", &request).await;
+    (status, serde_json::from_str(&answer).expect("JSON"))
+}
+
+fn floats(name: &str, shape: &[u64], elements: usize) -> Value {
+    json!({ "name": name, "shape": shape, "datatype": "FP32", "data": vec![0; elements] })
+}
+
+#[tokio::test]
+async fn rows_are_counted_by_the_shape_where_no_container_told_the_tensors() {
+    let bench = Bench::new();
+    let (status, answer) = infer(&bench, json!([floats("x", &[3, 2], 6)])).await;
+    assert_eq!(
+        (status, &answer["parameters"]["skysail_default_rows"]),
+        (200, &json!(3)),
+        "{answer}"
+    );
+    let report = bench.metrics().await;
+    let counted = of(&report, "counters", "app:digits:num_predictions");
+    assert_eq!(counted, &json!({ "count": "3" }));
+    for (inputs, error) in [
+        (
+            json!([floats("x", &[0, 2], 0)]),
+            "the request has 0 rows, 1 to 1024 allowed",
+        ),
+        (
+            json!([floats("x", &[1025, 0], 0)]),
+            "the request has 1025 rows, 1 to 1024 allowed",
+        ),
+        (
+            json!([floats("x", &[], 1)]),
+            "input 'x' has shape [], rows come first",
+        ),
+        (
+            json!([floats("x", &[2], 2), floats("y", &[1], 1)]),
+            "inputs have different numbers of rows",
+        ),
+    ] {
+        let (status, answer) = infer(&bench, inputs).await;
+        assert_eq!((status, &answer["error"]), (400, &json!(error)));
+    }
+}
+
+/// No replica ever comes, so that a load ends with its time; the clock is paused.
+#[tokio::test(start_paused = true)]
+async fn a_model_that_is_loaded_again_has_as_many_replicas_as_before() {
+    let bench = Bench::new();
+    let control = &bench.frontend.control;
+    let deployed = control.deploy(&Deployment {
+        model: Name::new("m").expect("a name"),
+        version: Name::new("1").expect("a name"),
+        replicas: 3,
+        replicas_before: None,
+        command: vec!["program".to_owned()],
+    });
+    deployed.expect("it is registered");
+    let replicas = || control.deployments()[0].replicas;
+    for (verb, status, count) in [
+        ("load", 503, 3),
+        ("unload", 200, 0),
+        ("unload", 200, 0),
+        ("load", 503, 3),
+    ] {
+        let path = format!("/v2/repository/models/m/{verb}");
+        let (found, answer) = bench.post(&path, "").await;
+        assert_eq!((found, replicas()), (status, count), "{verb}: {answer}");
+    }
 }
 
 #[tokio::test]

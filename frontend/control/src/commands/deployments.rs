@@ -1,7 +1,7 @@
 //! Deployments: how many replicas of a version an orchestrator keeps running.
 //!
-//! A deployment of no replicas is kept, so that it can be scaled up again. An early one is there
-//! before its version; it waits for it.
+//! A deployment of no replicas is kept, so that it can be scaled up again, with how many there were
+//! before. An early one is there before its version; it waits for it.
 
 use std::sync::Arc;
 
@@ -53,12 +53,32 @@ pub(crate) fn scale(
         Some(version) => version,
         None => current(state, model)?.as_str(),
     };
-    let mut deployment = Deployment::clone(find(state, model, version)?);
+    scale_to(state, find(state, model, version)?, replicas)
+}
+
+/// Brings the replicas back that there were before a version was scaled to none: one where that
+/// is not known.
+pub(crate) fn resume(state: &State, model: &str, version: &str) -> Decided<()> {
+    let deployment = find(state, model, version)?;
+    let replicas = match deployment.replicas {
+        0 => deployment.replicas_before.unwrap_or(1),
+        some => some,
+    };
+    scale_to(state, deployment, replicas)
+}
+
+fn scale_to(state: &State, deployment: &Deployment, replicas: u32) -> Decided<()> {
     if deployment.replicas == replicas {
         return edits(Vec::new());
     }
-    deployment.replicas = replicas;
-    put(state, deployment)
+    put(
+        state,
+        Deployment {
+            replicas,
+            replicas_before: (replicas == 0).then_some(deployment.replicas),
+            ..deployment.clone()
+        },
+    )
 }
 
 /// Removes a deployment.

@@ -50,8 +50,11 @@ pub const COMMANDS_BYTES_MAX: usize = 8 << 20;
 pub const QUERY_IDS_END: u64 = 1 << 53;
 /// Query ids reserved at once.
 pub const QUERY_ID_BLOCK_MAX: u64 = 1 << 32;
-/// Names that other paths of the query port begin with.
+/// Names that other paths of the query port begin with, so that no application may have them.
 pub const NAMES_RESERVED: [&str; 4] = ["admin", "metrics", "v1", "v2"];
+/// Names that mean something else where V2 takes a model's or an application's: all statistics are
+/// at `/v2/models/stats`, and the health service has the inference service by its name.
+pub const NAMES_RESERVED_BY_V2: [&str; 2] = ["stats", "inference.GRPCInferenceService"];
 
 const JSON_BYTES_PER_BYTE: usize = 6;
 const _: () = assert!(COMMAND_BYTES_MAX * JSON_BYTES_PER_BYTE + (64 << 10) < VALUE_BYTES_MAX);
@@ -80,15 +83,39 @@ pub(super) fn application_name(text: &str) -> Result<Name, ControlError> {
         error,
     };
     if NAMES_RESERVED.contains(&text) {
-        return Err(ControlError::NameReserved {
-            name: text.to_owned(),
-        });
+        let why = "paths of the query port begin with it";
+        return Err(reserved("application", "name", text, why));
     }
+    check_v2("application", "name", text)?;
     Name::new(text).map_err(error)
+}
+
+/// Refuses a name by which V2 could not tell whom it is for.
+fn check_v2(what: &'static str, field: &'static str, text: &str) -> Result<(), ControlError> {
+    if !NAMES_RESERVED_BY_V2.contains(&text) {
+        return Ok(());
+    }
+    let why = "it means something else in the Open Inference Protocol";
+    Err(reserved(what, field, text, why))
+}
+
+fn reserved(
+    what: &'static str,
+    field: &'static str,
+    name: &str,
+    why: &'static str,
+) -> ControlError {
+    ControlError::NameReserved {
+        what,
+        field,
+        name: name.to_owned(),
+        why,
+    }
 }
 
 /// The names of a new version's model and of itself.
 pub(super) fn version_names(new: &NewVersion) -> Result<(Name, Name), ControlError> {
+    check_v2("model", "model", &new.model)?;
     Ok((
         version_name("model name", "model", &new.model)?,
         version_name("model version", "version", &new.version)?,

@@ -124,6 +124,7 @@ fn deployment(model: &str, version: &str, replicas: u32) -> Deployment {
         model: name(model),
         version: name(version),
         replicas,
+        replicas_before: None,
         command: owned(&["program", "--flag"]),
     }
 }
@@ -306,7 +307,17 @@ fn says_what_is_wrong_with_an_application() {
                       first a letter or digit";
     bad_application(|new| new.name = "a/b".to_owned(), "name", not_a_name);
     for reserved in NAMES_RESERVED {
-        let says = format!("application name '{reserved}' is reserved, choose another one");
+        let says = format!(
+            "application name '{reserved}' is reserved: paths of the query port begin with it, \
+             choose another one"
+        );
+        bad_application(|new| new.name = reserved.to_owned(), "name", &says);
+    }
+    for reserved in NAMES_RESERVED_BY_V2 {
+        let says = format!(
+            "application name '{reserved}' is reserved: it means something else in the Open \
+             Inference Protocol, choose another one"
+        );
         bad_application(|new| new.name = reserved.to_owned(), "name", &says);
     }
     let slo = "latency objective in microseconds is 999, expected 1000 to 600000000";
@@ -335,6 +346,13 @@ fn says_what_is_wrong_with_an_application() {
 
 #[test]
 fn says_what_is_wrong_with_a_version() {
+    for reserved in NAMES_RESERVED_BY_V2 {
+        let says = format!(
+            "model name '{reserved}' is reserved: it means something else in the Open Inference \
+             Protocol, choose another one"
+        );
+        bad_version(|new| new.model = reserved.to_owned(), "model", &says);
+    }
     let labels = "labels has 65 entries, at most 64 allowed";
     bad_version(|new| new.labels = vec![String::new(); 65], "labels", labels);
     let label = "label has 257 bytes, at most 256 allowed";

@@ -155,6 +155,7 @@ fn deployment(model: &str, version: &str, replicas: u32) -> Deployment {
         model: Name::new(model).expect("a name"),
         version: Name::new(version).expect("a name"),
         replicas,
+        replicas_before: None,
         command: vec!["program".to_owned(), "--flag".to_owned()],
     }
 }
@@ -407,6 +408,31 @@ fn tells_replicas_where_to_connect_and_what_they_are() {
         log_dir: "/data/logs/m/1".into(),
     };
     assert_eq!(applied, [vec![declared]]);
+}
+
+#[test]
+fn as_many_replicas_come_back_as_there_were_also_after_a_restart() {
+    let bench = Bench::new();
+    let control = &bench.control;
+    control.add_model_version(&version("m", "1")).expect("new");
+    control
+        .deploy(&deployment("m", "1", 3))
+        .expect("it is registered");
+    for _ in 0..2 {
+        control.scale("m", None, 0).expect("it is deployed");
+    }
+    let control = Bench::over(bench.store.clone()).control;
+    for _ in 0..2 {
+        control.resume("m", "1").expect("it is deployed");
+        assert_eq!(control.deployments(), [deployment("m", "1", 3)]);
+    }
+    control
+        .deploy(&deployment("m", "1", 0))
+        .expect("it is registered");
+    control.resume("m", "1").expect("it is deployed");
+    assert_eq!(control.deployments(), [deployment("m", "1", 1)]);
+    let missing = control.resume("m", "2").expect_err("not deployed");
+    assert_eq!(missing.kind(), Kind::NotFound);
 }
 
 #[test]

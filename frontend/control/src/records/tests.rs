@@ -51,7 +51,15 @@ fn records() -> Vec<Record> {
             model: name("m.x"),
             version: name("1"),
             replicas: 2,
+            replicas_before: None,
             command: vec!["program".to_owned(), "--flag".to_owned()],
+        })),
+        Record::Deployment(Arc::new(Deployment {
+            model: name("m.x"),
+            version: name("2"),
+            replicas: 0,
+            replicas_before: Some(3),
+            command: vec!["program".to_owned()],
         })),
         Record::Generation(u64::MAX),
         Record::QueryId(1 << 53),
@@ -88,6 +96,7 @@ fn writes_the_documented_keys() {
             "version/m.x/1",
             "version/m.x/1",
             "deployment/m.x/1",
+            "deployment/m.x/2",
             "counter/generation",
             "counter/query_id",
         ]

@@ -102,7 +102,8 @@ impl Limit {
 /// Why queries are shed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ShedBy {
-    /// Not even a batch of its own would be in time.
+    /// Not even a batch of its own would be in time any more. Where it never would have been, the
+    /// query is not shed: its deadline has as good as passed.
     Hopeless,
     /// Given up so that a larger batch is in time.
     Window,

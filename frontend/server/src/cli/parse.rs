@@ -62,15 +62,36 @@ pub(super) fn micros(duration: Duration) -> u64 {
 /// The input of a query as JSON text, for an application of this type.
 ///
 /// Numbers are passed on as they were written. For numeric types a bare number is a vector of one;
-/// for strings and bytes whatever is not a JSON string is taken as the string itself.
-pub(super) fn input(text: &str, input_type: Option<&str>) -> String {
+/// for strings and bytes whatever is not a JSON string is taken as the string itself, and so is
+/// what looks like no JSON where the type is not known.
+///
+/// # Errors
+/// If it had to be JSON and is not.
+pub(super) fn input(text: &str, input_type: Option<&str>) -> Result<String, serde_json::Error> {
     let parsed = serde_json::from_str::<Value>(text);
     match (input_type, parsed) {
-        (_, Ok(Value::String(_))) => text.to_owned(),
-        (Some("strings" | "bytes"), _) | (_, Err(_)) => json!(text).to_string(),
-        (_, Ok(Value::Number(_))) => format!("[{text}]"),
-        (_, Ok(_)) => text.to_owned(),
+        (_, Ok(Value::String(_))) => Ok(text.to_owned()),
+        (Some("strings" | "bytes"), _) => Ok(json!(text).to_string()),
+        (_, Ok(Value::Number(_))) => Ok(format!("[{text}]")),
+        (_, Ok(_)) => Ok(text.to_owned()),
+        (None, Err(_)) if !looks_like_json(text) => Ok(json!(text).to_string()),
+        (_, Err(error)) => Err(error),
     }
+}
+
+/// Whether a text is meant as an array, an object or a quoted string.
+pub(super) fn looks_like_json(text: &str) -> bool {
+    text.trim_start().starts_with(['[', '{', '"'])
+}
+
+/// What is wrong with a text that is no JSON, and where; its first line is `line`.
+pub(super) fn broken(error: &serde_json::Error, line: usize) -> String {
+    let what = error.to_string();
+    let what = what
+        .rfind(" at line ")
+        .map_or(&what[..], |end| &what[..end]);
+    let (line, column) = (line + error.line().saturating_sub(1), error.column());
+    format!("not JSON at line {line}, column {column}: {what}")
 }
 
 #[cfg(test)]
@@ -119,21 +140,51 @@ mod tests {
 
     #[test]
     fn inputs_are_json_or_bare_strings() {
-        assert_eq!(input("[1, 2.50]", Some("floats")), "[1, 2.50]");
-        assert_eq!(input("5", Some("floats")), "[5]");
-        assert_eq!(input("5", Some("strings")), "\"5\"");
-        assert_eq!(input("[1]", Some("strings")), "\"[1]\"");
-        assert_eq!(
-            input("hello \"you\"", Some("strings")),
-            "\"hello \\\"you\\\"\""
-        );
-        assert_eq!(input("\"quoted\"", Some("strings")), "\"quoted\"");
-        assert_eq!(input("aGk=", Some("bytes")), "\"aGk=\"");
-        assert_eq!(input("[1,2]", None), "[1,2]");
-        assert_eq!(
-            input("NaN", Some("floats")),
-            "\"NaN\"",
-            "the front end says what is wrong"
-        );
+        for (text, input_type, expected) in [
+            ("[1, 2.50]", Some("floats"), "[1, 2.50]"),
+            ("5", Some("floats"), "[5]"),
+            ("5", Some("strings"), "\"5\""),
+            ("[1]", Some("strings"), "\"[1]\""),
+            ("[1", Some("strings"), "\"[1\""),
+            ("hello \"you\"", Some("strings"), r#""hello \"you\"""#),
+            ("\"quoted\"", Some("strings"), "\"quoted\""),
+            ("aGk=", Some("bytes"), "\"aGk=\""),
+            ("[1,2]", None, "[1,2]"),
+            ("win a prize", None, "\"win a prize\""),
+        ] {
+            let input = input(text, input_type).expect(text);
+            assert_eq!(input, expected, "{text}, {input_type:?}");
+        }
+    }
+
+    #[test]
+    fn what_had_to_be_json_is_told_with_its_place() {
+        for (text, input_type, says) in [
+            (
+                "[1,2",
+                Some("floats"),
+                "not JSON at line 1, column 4: EOF while parsing a list",
+            ),
+            (
+                "[1,\n 2,,3]",
+                None,
+                "not JSON at line 2, column 4: expected value",
+            ),
+            (
+                "NaN",
+                Some("doubles"),
+                "not JSON at line 1, column 1: expected value",
+            ),
+            (
+                "[1] 2",
+                Some("integers"),
+                "not JSON at line 1, column 5: trailing characters",
+            ),
+        ] {
+            let error = input(text, input_type).expect_err(text);
+            assert_eq!(broken(&error, 1), says, "{text}");
+        }
+        let error = input("{", None).expect_err("half an object");
+        assert!(broken(&error, 7).starts_with("not JSON at line 7, column 1: EOF"));
     }
 }

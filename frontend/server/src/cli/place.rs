@@ -9,7 +9,7 @@ use skysail_load::{Request, Response};
 use tokio::net::TcpStream;
 
 use super::client::{CliError, reason};
-use super::trust::{Roots, Tls};
+use super::trust::{RootsFile, Tls};
 
 /// Where the management API is unless told.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:1338";
@@ -197,7 +197,7 @@ impl Where {
         Ok(Place { address, host, tls })
     }
 
-    fn roots(&self, environment: &Environment) -> Option<Roots> {
+    fn roots(&self, environment: &Environment) -> Option<RootsFile> {
         let variable = environment.ca.as_ref();
         let given = self.ca.clone().map(|file| ("--ca", file));
         given.or_else(|| variable.map(|file| (CA_VARIABLE, PathBuf::from(file))))

@@ -108,7 +108,7 @@ impl Predict {
         match self.protocol {
             Protocol::Clipper => {
                 let target = self.target(client)?;
-                let body = self.clipper_body(&inputs, target.input_type.as_deref());
+                let body = self.clipper_body(&inputs, target.input_type.as_deref())?;
                 let path = format!("/{}/predict", segment(&self.application));
                 let request = built(Request::post_json(&path, body))?;
                 let answer = client.ask(&target.query, request)?;
@@ -121,7 +121,7 @@ impl Predict {
         }
     }
 
-    fn run_v2(&self, client: &Client, inputs: &[String]) -> Outcome {
+    fn run_v2(&self, client: &Client, inputs: &[Input]) -> Outcome {
         let query = match &self.query {
             Some(_) => client.place().clone(),
             None => client.query_place(&cell(&client.get("status")?.value["query"]))?,
@@ -168,24 +168,32 @@ impl Predict {
         })
     }
 
-    /// The texts of the inputs.
-    fn inputs(&self) -> Result<Vec<String>, CliError> {
+    fn inputs(&self) -> Result<Vec<Input>, CliError> {
         let text = read(&self.input)?;
         if !self.batch {
-            return Ok(vec![text]);
+            return Ok(vec![Input { text, line: 1 }]);
         }
-        let lines = text.lines().filter(|line| !line.trim().is_empty());
-        let lines: Vec<String> = lines.map(str::to_owned).collect();
-        match lines.is_empty() {
+        let lines = text.lines().zip(1..);
+        let lines = lines.filter(|(line, _)| !line.trim().is_empty());
+        let inputs: Vec<_> = lines
+            .map(|(text, line)| Input {
+                text: text.to_owned(),
+                line,
+            })
+            .collect();
+        match inputs.is_empty() {
             true => Err(CliError::Usage("--batch: INPUT has no lines".to_owned())),
-            false => Ok(lines),
+            false => Ok(inputs),
         }
     }
 
-    fn clipper_body(&self, inputs: &[String], input_type: Option<&str>) -> String {
+    fn clipper_body(&self, inputs: &[Input], input_type: Option<&str>) -> Result<String, CliError> {
         // Numbers stay as they were written.
-        let inputs = inputs.iter().map(|text| parse::input(text, input_type));
-        let inputs = inputs.collect::<Vec<_>>().join(",");
+        let inputs = inputs.iter().map(|input| {
+            let text = parse::input(&input.text, input_type);
+            text.map_err(|error| input.broken(&error))
+        });
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?.join(",");
         let mut body = match self.batch {
             true => format!("{{\"input_batch\":[{inputs}]"),
             false => format!("{{\"input\":{inputs}"),
@@ -197,7 +205,7 @@ impl Predict {
         for (name, value) in options.as_object().into_iter().flatten() {
             body.push_str(&format!(",\"{name}\":{value}"));
         }
-        body + "}"
+        Ok(body + "}")
     }
 
     /// What is asked for beside the answer, by the names of a protocol.
@@ -214,6 +222,21 @@ impl Predict {
             .into_iter()
             .filter_map(|(option, value)| value.map(|value| (name(option).to_owned(), value)));
         Value::Object(given.collect())
+    }
+}
+
+/// A text of INPUT.
+#[derive(Debug, PartialEq, Eq)]
+struct Input {
+    text: String,
+    /// Where it begins, from 1.
+    line: usize,
+}
+
+impl Input {
+    /// The refusal of what is no JSON.
+    fn broken(&self, error: &serde_json::Error) -> CliError {
+        CliError::Usage(format!("INPUT is {}", parse::broken(error, self.line)))
     }
 }
 
@@ -287,7 +310,7 @@ mod tests {
             "2",
         ]);
         let inputs = all.inputs().expect("one");
-        let body = all.clipper_body(&inputs, Some("doubles"));
+        let body = all.clipper_body(&inputs, Some("doubles")).expect("JSON");
         assert!(body.starts_with("{\"input\":[1.50],"), "{body}");
         let body: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(body["timeout_micros"], 5_000);
@@ -300,10 +323,9 @@ mod tests {
             (&"u7".into(), &"2".into())
         );
         let plain = predict(&["a", "5"]);
-        assert_eq!(
-            plain.clipper_body(&["5".to_owned()], None),
-            "{\"input\":[5]}"
-        );
+        let inputs = plain.inputs().expect("one");
+        let body = plain.clipper_body(&inputs, None).expect("JSON");
+        assert_eq!(body, "{\"input\":[5]}");
     }
 
     #[test]
@@ -313,14 +335,27 @@ mod tests {
         std::fs::write(&file, "[1]\n\n[2,3]\n").expect("written");
         let named = format!("@{}", file.display());
         let whole = predict(&["a", &named]).inputs().expect("read");
-        assert_eq!(whole, ["[1]\n\n[2,3]"]);
+        assert_eq!(whole[0].text, "[1]\n\n[2,3]");
         let batch = predict(&["a", &named, "--batch"]);
         let rows = batch.inputs().expect("read");
-        let body = batch.clipper_body(&rows, Some("doubles"));
+        let body = batch.clipper_body(&rows, Some("doubles")).expect("JSON");
         assert_eq!(body, "{\"input_batch\":[[1],[2,3]]}");
-        assert_eq!(predict(&["a", "-5"]).inputs().expect("read"), ["-5"]);
+        let negative = predict(&["a", "-5"]).inputs().expect("read");
+        assert_eq!(negative[0].text, "-5");
         for wrong in [&["a", "@/nowhere/at/all"][..], &["a", " ", "--batch"]] {
             assert!(predict(wrong).inputs().is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_line_of_a_batch_that_is_broken_is_told_by_its_number() {
+        let batch = predict(&["a", "[1]\n\n[2,\n[3]", "--batch"]);
+        let rows = batch.inputs().expect("three");
+        let error = batch.clipper_body(&rows, Some("doubles"));
+        let error = error.expect_err("the second is broken").to_string();
+        assert!(
+            error.starts_with("INPUT is not JSON at line 3, column 3: "),
+            "{error}"
+        );
     }
 }

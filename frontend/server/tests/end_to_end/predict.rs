@@ -91,3 +91,22 @@ fn v2_queries_take_the_shape_that_the_model_has() {
         }
     }
 }
+
+#[test]
+fn an_input_that_is_broken_json_is_told_with_its_place() {
+    let running = running();
+    let management = running.frontend.management.to_string();
+    for protocol in ["clipper", "v2"] {
+        let output = skysail()
+            .args(["predict", "app", "[1,\n2", "--protocol", protocol])
+            .args(["--management", &management])
+            .output()
+            .unwrap();
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(
+            text.contains("INPUT is not JSON at line 2, column 1") && text.lines().count() == 1,
+            "{text}"
+        );
+    }
+}

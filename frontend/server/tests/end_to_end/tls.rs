@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
@@ -19,16 +20,19 @@ fn pem(label: &str, der: &[u8]) -> String {
 
 /// Writes a new certificate of this machine and its key; gives the certificate.
 fn certificate(folder: &Path) -> CertificateDer<'static> {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])
-        .unwrap();
-    let key = pem("PRIVATE KEY", &made.signing_key.serialize_der());
+    self_signed(folder, &["localhost", "127.0.0.1"], IsCa::NoCa)
+}
+
+fn self_signed(folder: &Path, names: &[&str], is_ca: IsCa) -> CertificateDer<'static> {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.is_ca = is_ca;
+    let key = KeyPair::generate().unwrap();
+    let made = params.self_signed(&key).unwrap();
+    let key = pem("PRIVATE KEY", &key.serialize_der());
     std::fs::write(folder.join("key.pem"), key).unwrap();
-    std::fs::write(
-        folder.join("chain.pem"),
-        pem("CERTIFICATE", made.cert.der()),
-    )
-    .unwrap();
-    made.cert.der().clone()
+    std::fs::write(folder.join("chain.pem"), pem("CERTIFICATE", made.der())).unwrap();
+    made.der().clone()
 }
 
 /// Whether the server at `address` proves to be the one of the certificate.
@@ -185,6 +189,32 @@ fn a_front_end_that_cannot_be_trusted_is_told_with_what_to_do() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// As `openssl req -x509 -newkey … -nodes` makes them: marked as authorities.
+#[test]
+fn a_certificate_that_is_named_itself_may_be_an_authoritys() {
+    let authority = || IsCa::Ca(BasicConstraints::Unconstrained);
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    self_signed(folder.path(), &["localhost", "127.0.0.1"], authority());
+    self_signed(other.path(), &[], authority());
+    let (frontend, nameless) = (start(folder.path()), start(other.path()));
+    let status = |frontend: &Frontend, ca: &Path| {
+        let url = format!("https://{}", frontend.management);
+        let ca = ca.join("chain.pem");
+        run(&["status", "--management", &url, "--ca", ca.to_str().unwrap()])
+    };
+    let taken = status(&frontend, folder.path());
+    assert!(taken.status.success(), "{}", stderr(&taken));
+    for (frontend, ca, says) in [
+        (&frontend, other.path(), "name it by --ca FILE"),
+        (&nameless, other.path(), "subjectAltName"),
+    ] {
+        let output = status(frontend, ca);
+        let text = stderr(&output);
+        assert!(!output.status.success());
+        assert!(text.contains(says) && text.lines().count() == 1, "{text}");
+    }
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub(super) async fn deploy(
         model: name("model", &model)?,
         version: name("version", &version)?,
         replicas: deploy.replicas,
+        replicas_before: None,
         command: deploy.command,
     };
     let answer = json!(deployment);

@@ -1,70 +1,84 @@
 //! The `data` of a JSON tensor, nested or flat, as the bytes that a binary tensor has.
 //!
-//! Fixed-width elements lie little-endian and row-major, whatever brackets stood between them;
-//! of a string its length comes first, as a `u32`.
+//! Fixed-width elements lie little-endian and row-major; of a string its length comes first, as a
+//! `u32`. Arrays are nested as the shape says, or all elements stand in one.
 //!
 //! # Invariants
 //! - Room is made for elements that the shape asks for and the body is long enough for; a body
 //!   cannot ask for more by claims.
-//! - How many elements came is told, not judged.
+//! - Nested arrays have the sizes of the shape; how many elements a flat one had is told, not judged.
 
 use skysail_rpc::{DataType, PayloadBuf};
 
+use super::Shape;
 use crate::json::cursor::Cursor;
 use crate::json::error::{JsonError, JsonErrorKind};
 use crate::json::number::Scalar;
 use crate::json::vector::{refuse, scan_run};
 
 /// Reads the array at the cursor into `out`; says how many elements it had. `expected` of them
-/// are likely.
+/// are likely, those of the shape.
 ///
 /// # Errors
-/// If it is no array of such elements, or passes a limit.
+/// If it is no array of such elements, is nested otherwise than the shape says, or passes a limit.
 pub(super) fn read(
     cursor: &mut Cursor<'_>,
     datatype: DataType,
+    shape: &[u64],
     expected: usize,
     out: &mut PayloadBuf,
 ) -> Result<usize, JsonError> {
+    let nesting = Nesting::open(cursor, shape)?;
     match datatype {
-        DataType::Bool => each(cursor, |cursor| boolean(cursor, out)),
-        DataType::Uint8 => numbers::<u8>(cursor, expected, out),
-        DataType::Uint16 => numbers::<u16>(cursor, expected, out),
-        DataType::Uint32 => numbers::<u32>(cursor, expected, out),
-        DataType::Uint64 => numbers::<u64>(cursor, expected, out),
-        DataType::Int8 => numbers::<i8>(cursor, expected, out),
-        DataType::Int16 => numbers::<i16>(cursor, expected, out),
-        DataType::Int32 => numbers::<i32>(cursor, expected, out),
-        DataType::Int64 => numbers::<i64>(cursor, expected, out),
-        DataType::Fp32 => numbers::<f32>(cursor, expected, out),
-        DataType::Fp64 => numbers::<f64>(cursor, expected, out),
+        DataType::Bool => each(cursor, nesting, |cursor| boolean(cursor, out)),
+        DataType::Uint8 => numbers::<u8>(cursor, nesting, expected, out),
+        DataType::Uint16 => numbers::<u16>(cursor, nesting, expected, out),
+        DataType::Uint32 => numbers::<u32>(cursor, nesting, expected, out),
+        DataType::Uint64 => numbers::<u64>(cursor, nesting, expected, out),
+        DataType::Int8 => numbers::<i8>(cursor, nesting, expected, out),
+        DataType::Int16 => numbers::<i16>(cursor, nesting, expected, out),
+        DataType::Int32 => numbers::<i32>(cursor, nesting, expected, out),
+        DataType::Int64 => numbers::<i64>(cursor, nesting, expected, out),
+        DataType::Fp32 => numbers::<f32>(cursor, nesting, expected, out),
+        DataType::Fp64 => numbers::<f64>(cursor, nesting, expected, out),
         DataType::Fp16 | DataType::Bf16 => Err(cursor.error(JsonErrorKind::NoJsonForm {
             datatype: datatype.name(),
         })),
-        DataType::Bytes | DataType::String => each(cursor, |cursor| string(cursor, out)),
+        DataType::Bytes | DataType::String => each(cursor, nesting, |cursor| string(cursor, out)),
     }
 }
 
-/// Brackets around the next element.
-struct Nesting(usize);
+/// The arrays that stand open around the next element.
+struct Nesting {
+    /// What each must hold, the outermost first: the shape. One that holds all elements is flat,
+    /// and may hold any number.
+    sizes: Option<Shape>,
+    /// What each holds so far.
+    held: Shape,
+}
 
 impl Nesting {
-    fn open(cursor: &mut Cursor<'_>) -> Result<Nesting, JsonError> {
+    /// Steps into the outermost array.
+    fn open(cursor: &mut Cursor<'_>, shape: &[u64]) -> Result<Self, JsonError> {
         if cursor.peek() != Some(b'[') {
             return Err(crate::json::vector::wrong_type(cursor, "Array"));
         }
         cursor.at += 1;
-        Ok(Nesting(1))
+        let is_flat = cursor.peek() != Some(b'[');
+        Ok(Nesting {
+            sizes: (!is_flat).then(|| Shape::from_slice(shape)),
+            held: Shape::from_slice(&[0]),
+        })
     }
 
     /// Steps over brackets up to the next element; `false` at the end of all.
     fn next(&mut self, cursor: &mut Cursor<'_>, mut after_value: bool) -> Result<bool, JsonError> {
         loop {
             match cursor.peek() {
-                _ if self.0 == 0 => return Ok(false),
+                _ if self.held.is_empty() => return Ok(false),
                 Some(b']') => {
+                    self.close(cursor)?;
                     cursor.at += 1;
-                    self.0 -= 1;
                     after_value = true;
                 }
                 Some(b',') if after_value => {
@@ -76,24 +90,56 @@ impl Nesting {
                 }
                 _ if after_value => return Err(cursor.syntax("expected ',' or ']'")),
                 Some(b'[') => {
-                    self.0 += 1;
-                    if self.0 > cursor.limits.depth_max {
-                        return Err(cursor.limit("nesting is too deep", cursor.limits.depth_max));
+                    if self.is_innermost() {
+                        return Err(cursor.error(JsonErrorKind::Nesting));
                     }
+                    self.hold(1);
+                    self.held.push(0);
                     cursor.at += 1;
                 }
-                _ => return Ok(true),
+                _ if self.is_innermost() => return Ok(true),
+                _ => {
+                    cursor.type_name()?;
+                    return Err(cursor.error(JsonErrorKind::Nesting));
+                }
             }
+        }
+    }
+
+    /// Whether the innermost array has elements in it, and no arrays.
+    fn is_innermost(&self) -> bool {
+        self.held.len() >= self.sizes.as_ref().map_or(1, |sizes| sizes.len())
+    }
+
+    /// Counts elements of the innermost array.
+    fn hold(&mut self, elements: usize) {
+        if let Some(held) = self.held.last_mut() {
+            *held += elements as u64;
+        }
+    }
+
+    /// Leaves the innermost array, which must be full.
+    fn close(&mut self, cursor: &Cursor<'_>) -> Result<(), JsonError> {
+        let found = self.held.pop().unwrap_or_default();
+        let dimension = self.held.len();
+        let size = self.sizes.as_ref().and_then(|sizes| sizes.get(dimension));
+        match size {
+            Some(&expected) if expected != found => Err(cursor.error(JsonErrorKind::Shape {
+                dimension,
+                expected,
+                found,
+            })),
+            _ => Ok(()),
         }
     }
 }
 
 fn numbers<T: Scalar>(
     cursor: &mut Cursor<'_>,
+    mut nesting: Nesting,
     expected: usize,
     out: &mut PayloadBuf,
 ) -> Result<usize, JsonError> {
-    let mut nesting = Nesting::open(cursor)?;
     let (mut count, mut after_value) = (0, false);
     while nesting.next(cursor, after_value)? {
         // A number and its comma take two bytes.
@@ -106,8 +152,11 @@ fn numbers<T: Scalar>(
         cursor.count_numbers(run.count)?;
         out.advance::<T>(run.count);
         count += run.count;
+        nesting.hold(run.count);
         after_value = run.closed;
-        nesting.0 -= usize::from(run.closed);
+        if run.closed {
+            nesting.close(cursor)?;
+        }
     }
     Ok(count)
 }
@@ -115,9 +164,9 @@ fn numbers<T: Scalar>(
 /// Elements one by one.
 fn each(
     cursor: &mut Cursor<'_>,
+    mut nesting: Nesting,
     mut element: impl FnMut(&mut Cursor<'_>) -> Result<(), JsonError>,
 ) -> Result<usize, JsonError> {
-    let mut nesting = Nesting::open(cursor)?;
     let mut count = 0;
     while nesting.next(cursor, count > 0)? {
         element(cursor).map_err(|error| JsonError {
@@ -125,6 +174,7 @@ fn each(
             ..error
         })?;
         count += 1;
+        nesting.hold(1);
     }
     Ok(count)
 }
@@ -181,36 +231,90 @@ mod tests {
     use super::*;
     use crate::json::JsonLimits;
 
-    fn read_all(
+    fn read_shaped(
         text: &str,
         datatype: DataType,
+        shape: &[u64],
         expected: usize,
     ) -> Result<(usize, Vec<u8>), String> {
         let limits = JsonLimits::default();
         let mut cursor = Cursor::new(text.as_bytes(), &limits);
         let mut out = PayloadBuf::default();
-        let count = read(&mut cursor, datatype, expected, &mut out).map_err(|e| e.plain())?;
+        let count = read(&mut cursor, datatype, shape, expected, &mut out);
+        let count = count.map_err(|e| e.plain())?;
         assert_eq!(cursor.peek(), None, "{text}");
         Ok((count, out.as_bytes().to_vec()))
     }
 
+    fn read_all(
+        text: &str,
+        datatype: DataType,
+        expected: usize,
+    ) -> Result<(usize, Vec<u8>), String> {
+        read_shaped(text, datatype, &[expected as u64], expected)
+    }
+
     #[test]
-    fn brackets_do_not_matter() {
+    fn arrays_are_nested_as_the_shape_says_or_flat() {
         let expected: Vec<u8> = (1..=6).flat_map(|n| (n as f32).to_le_bytes()).collect();
-        for text in [
-            "[1,2,3,4,5,6]",
-            "[[1,2,3],[4,5,6]]",
-            " [ [ [1 , 2], [3,4] ] , [ [5,6] ] ] ",
-            "[[1],[2],[3],[4],[5],[6]]",
-            "[[],[1,2,3,4,5,6],[]]",
-        ] {
+        let cases: [(&str, &[u64]); 7] = [
+            ("[1,2,3,4,5,6]", &[6]),
+            ("[1,2,3,4,5,6]", &[2, 3]),
+            ("[[1,2,3],[4,5,6]]", &[2, 3]),
+            (" [ [ [1 , 2], [3,4] ] , [[ 5,6],[7, 8 ]] ] ", &[2, 2, 2]),
+            ("[[1],[2],[3],[4],[5],[6]]", &[6, 1]),
+            ("[[1,2,3,4,5,6]]", &[1, 6]),
+            ("[[[[1,2,3,4,5,6]]]]", &[1, 1, 1, 6]),
+        ];
+        for (text, shape) in cases {
             for room in [0, 1, 4, 6, 1000] {
-                let read = read_all(text, DataType::Fp32, room);
-                assert_eq!(read, Ok((6, expected.clone())), "{text}, room {room}");
+                let (count, bytes) = read_shaped(text, DataType::Fp32, shape, room).expect(text);
+                assert_eq!(
+                    (4 * count, &bytes[..24]),
+                    (bytes.len(), &expected[..]),
+                    "{text}"
+                );
             }
         }
-        assert_eq!(read_all("[]", DataType::Int64, 4), Ok((0, vec![])));
-        assert_eq!(read_all("[[],[]]", DataType::Bytes, 4), Ok((0, vec![])));
+        let none = Ok((0, vec![]));
+        assert_eq!(read_shaped("[]", DataType::Int64, &[0, 3], 0), none);
+        assert_eq!(read_shaped("[]", DataType::Int64, &[2, 0], 0), none);
+        assert_eq!(read_shaped("[[],[]]", DataType::Bytes, &[2, 0], 0), none);
+        let two = Ok((2, b"\x01\0\0\0a\x01\0\0\0b".to_vec()));
+        assert_eq!(
+            read_shaped(r#"[["a"],["b"]]"#, DataType::Bytes, &[2, 1], 2),
+            two
+        );
+    }
+
+    #[test]
+    fn ragged_arrays_are_refused() {
+        let nesting = "arrays are neither nested as deep as the shape nor flat";
+        let size = |found, dimension, expected| {
+            format!(
+                "an array has {found} elements, dimension {dimension} of the shape has {expected}"
+            )
+        };
+        let cases: [(&str, &[u64], String); 8] = [
+            ("[[1,2,3],[4]]", &[2, 2], size(3, 1, 2)),
+            ("[[1],[2,3,4]]", &[2, 2], size(1, 1, 2)),
+            ("[[1,2,3,4]]", &[2, 2], size(4, 1, 2)),
+            ("[[1,2]]", &[2, 2], size(1, 0, 2)),
+            ("[[1,2],[3,4],[]]", &[2, 2], size(0, 1, 2)),
+            ("[[],[]]", &[3, 0], size(2, 0, 3)),
+            ("[[1,2],3,4]", &[2, 2], nesting.to_owned()),
+            ("[[[1,2]],[[3,4]]]", &[2, 2], nesting.to_owned()),
+        ];
+        for (text, shape, message) in cases {
+            for datatype in [DataType::Fp32, DataType::Bool] {
+                let text = match datatype {
+                    DataType::Bool => text.replace(['2', '3', '4'], "1"),
+                    _ => text.to_owned(),
+                };
+                let read = read_shaped(&text, datatype, shape, 4);
+                assert_eq!(read, Err(message.clone()), "{text} {shape:?}");
+            }
+        }
     }
 
     #[test]
@@ -227,7 +331,7 @@ mod tests {
         let min = format!("[{}]", i64::MIN);
         let least = i64::MIN.to_le_bytes().to_vec();
         assert_eq!(bytes(&min, DataType::Int64), Ok(least));
-        let text = "[[\"a\"],[\"\"],[\"\\u00e9\"]]";
+        let text = "[\"a\",\"\",\"\\u00e9\"]";
         let strings = b"\x01\0\0\0a\0\0\0\0\x02\0\0\0\xc3\xa9".to_vec();
         assert_eq!(bytes(text, DataType::Bytes), Ok(strings));
     }
@@ -263,6 +367,6 @@ mod tests {
             assert!(read_all(text, DataType::Fp32, 2).is_err(), "{text}");
         }
         let deep = "[".repeat(33) + &"]".repeat(33);
-        assert!(error(&deep, DataType::Fp32).contains("nesting is too deep"));
+        assert!(error(&deep, DataType::Fp32).starts_with("arrays are neither"));
     }
 }

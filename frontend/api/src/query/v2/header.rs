@@ -172,18 +172,26 @@ fn input(cursor: &mut Cursor<'_>, buffer: &Buffer<'_>) -> Result<InputTensor, V2
     let mut parts = InputParts::default();
     members(cursor, |cursor, name| {
         let read = parts.read(cursor, name, buffer);
-        read.map_err(|error| error.within(name))
+        read.map_err(|error| parts.within(name, error))
     })?;
     if let Some(early) = parts.early {
         let end = std::mem::replace(&mut cursor.at, early);
         let read = parts.read_data(cursor, buffer);
-        read.map_err(|error| error.within("data"))?;
+        read.map_err(|error| parts.within("data", error))?;
         cursor.at = end;
     }
     parts.finish()
 }
 
 impl InputParts {
+    /// The same error, about a member of this input.
+    fn within(&self, member: &str, error: V2Error) -> V2Error {
+        match (&self.name, member) {
+            (Some(name), "data") => error.within(&format!("data of '{}'", name.escape_default())),
+            _ => error.within(member),
+        }
+    }
+
     fn read(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -221,7 +229,7 @@ impl InputParts {
         };
         let expected = elements_of(shape)?;
         let mut data = buffer(datatype, expected);
-        let found = elements::read(cursor, datatype, expected, &mut data)?;
+        let found = elements::read(cursor, datatype, shape, expected, &mut data)?;
         if found != expected {
             let message = format!("{found} elements, the shape {shape:?} has {expected}");
             return Err(V2Error::invalid(message));
@@ -403,7 +411,11 @@ mod tests {
             ),
             (
                 r#"{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[1]}]}"#,
-                "inputs: [0]: data: 1 elements, the shape [2] has 2",
+                "inputs: [0]: data of 'x': 1 elements, the shape [2] has 2",
+            ),
+            (
+                r#"{"inputs":[{"data":[[1,2],[3]],"name":"x","shape":[2,2],"datatype":"FP32"}]}"#,
+                "inputs: [0]: data of 'x': an array has 1 elements, dimension 1 of the shape has 2",
             ),
             (
                 r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]},

@@ -89,7 +89,8 @@ pub(in crate::query) async fn infer(
 ) -> Result<InferResponse, V2Error> {
     let options = &request.parameters.options;
     let Some(schema) = target.resolved.schema() else {
-        return outputs::without_schema(target, &request, arrival);
+        let rows = rows::count(&request.inputs)?;
+        return outputs::without_schema(target, &request, rows, arrival);
     };
     let selection = Selection::new(schema, &request)?;
     let inputs = rows::inputs(request.inputs, schema, || target.resolved.rows())?;

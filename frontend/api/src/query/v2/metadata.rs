@@ -3,7 +3,7 @@
 //! Shapes in metadata have a -1 in front, for the rows; dimensions in a configuration have not.
 
 use serde::Serialize;
-use skysail_engine::{ReplicaStatus, Route};
+use skysail_engine::Route;
 use skysail_rpc::{DataType, TensorSpec};
 
 use super::ROWS_MAX;
@@ -63,6 +63,8 @@ pub(in crate::query) struct ModelConfig {
     pub(in crate::query) name: String,
     pub(in crate::query) platform: &'static str,
     pub(in crate::query) backend: &'static str,
+    /// Rows that one request may bring. Batches are made of the rows of all requests, so that what a
+    /// replica takes at a time bounds none of them.
     pub(in crate::query) max_batch_size: u32,
     pub(in crate::query) input: Vec<TensorConfig>,
     pub(in crate::query) output: Vec<TensorConfig>,
@@ -151,7 +153,7 @@ pub(in crate::query) fn config(
         name: target.name().to_owned(),
         platform: PLATFORM,
         backend: "skysail",
-        max_batch_size: max_batch(frontend, target),
+        max_batch_size: ROWS_MAX as u32,
         input: schema.inputs.iter().map(TensorConfig::of).collect(),
         output: schema.outputs.iter().map(TensorConfig::of).collect(),
         dynamic_batching: Empty {},
@@ -179,22 +181,4 @@ impl TensorConfig {
             reshape: is_scalar.then_some(Reshape { shape: [] }),
         }
     }
-}
-
-/// Rows that one request may bring: what a replica takes at a time, within our own limit.
-fn max_batch(frontend: &Frontend, target: &Target) -> u32 {
-    let replicas = frontend.engine.replicas();
-    let is_ours = |one: &&ReplicaStatus| {
-        target
-            .route
-            .model()
-            .is_some_and(|model| model.as_str() == one.model)
-            && one.version == target.version()
-    };
-    let least = replicas
-        .iter()
-        .filter(is_ours)
-        .map(|one| one.max_batch)
-        .min();
-    least.unwrap_or(u32::MAX).min(ROWS_MAX as u32)
 }

@@ -143,21 +143,31 @@ pub(super) fn respond(
     Ok(response)
 }
 
-/// The response where no container has told the model's tensors.
+/// The response to `rows` rows where no container has told the model's tensors.
 ///
 /// # Errors
 /// If there is no default.
 pub(super) fn without_schema(
     target: &Target,
     request: &InferRequest,
+    rows: usize,
     arrival: Instant,
 ) -> Result<InferResponse, V2Error> {
-    target.route.record(Err(Cause::NoReplica), arrival);
+    for _ in 0..rows {
+        target.route.record(Err(Cause::NoReplica), arrival);
+    }
     if target.route.is_direct {
         return Err(not_predicted(&Cause::NoReplica.into()));
     }
-    let answers = [Answer::Default(Cause::NoReplica.into())];
-    let tally = Tally::new(&answers);
+    let failure = Cause::NoReplica.into();
+    let tally = Tally {
+        rows,
+        defaults: rows,
+        cached: 0,
+        first: Some(&failure),
+        is_overload: false,
+        version: None,
+    };
     let mut response = response(target, &request.parameters.options, &tally, arrival);
     response.id.clone_from(&request.id);
     let form = match request.parameters.binary_outputs {

@@ -1,13 +1,14 @@
 //! The model repository extension: what is registered, and starting and stopping its containers.
 //!
-//! Skysail fetches no models. Loading one starts a replica of the version that is registered and
-//! has a deployment, and waits until it serves; unloading stops all of its replicas, and leaves
-//! the registration.
+//! Skysail fetches no models. Loading one starts the replicas of the version that is registered
+//! and has a deployment, as many as there were before it was unloaded, and waits until it serves;
+//! unloading stops them all, and leaves the registration.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use skysail_control::{Control, ControlError};
 use skysail_core::Name;
 use skysail_core::registry::Deployment;
 use skysail_engine::Route;
@@ -123,18 +124,23 @@ pub(in crate::query) fn check_parameters(brought: Option<&String>) -> Result<(),
     })
 }
 
-/// Starts a replica of the current version, if none runs; returns when it serves.
+/// Starts the replicas of the current version, if it should have none; returns when it serves.
 ///
 /// # Errors
 /// If there is nothing to start, or it does not serve in time.
 pub(in crate::query) async fn load(frontend: &Arc<Frontend>, name: &str) -> Result<(), V2Error> {
     let target = find(frontend, name)?;
-    if target.resolved.is_serving() {
-        return Ok(());
-    }
-    let deployment = deployment(frontend, &target).await?;
-    if deployment.replicas == 0 {
-        scale(frontend, deployment, 1).await?;
+    match deployment(frontend, &target).await {
+        // Also while those that were unloaded still serve.
+        Ok(deployment) if deployment.replicas == 0 => {
+            command(frontend, move |control| {
+                control.resume(deployment.model.as_str(), deployment.version.as_str())
+            })
+            .await?;
+        }
+        Ok(_) => {}
+        Err(_) if target.resolved.is_serving() => return Ok(()),
+        Err(error) => return Err(error),
     }
     let until = Instant::now() + LOAD_TIME_MAX;
     while !find(frontend, name)?.resolved.is_serving() {
@@ -159,7 +165,11 @@ pub(in crate::query) async fn load(frontend: &Arc<Frontend>, name: &str) -> Resu
 pub(in crate::query) async fn unload(frontend: &Arc<Frontend>, name: &str) -> Result<(), V2Error> {
     let target = find(frontend, name)?;
     let deployment = deployment(frontend, &target).await?;
-    scale(frontend, deployment, 0).await
+    command(frontend, move |control| {
+        let (model, version) = (deployment.model.as_str(), deployment.version.as_str());
+        control.scale(model, Some(version), 0)
+    })
+    .await
 }
 
 fn find(frontend: &Frontend, name: &str) -> Result<Target, V2Error> {
@@ -185,17 +195,13 @@ async fn deployment(frontend: &Arc<Frontend>, target: &Target) -> Result<Deploym
     })
 }
 
-async fn scale(
+/// Has a command carried out.
+async fn command(
     frontend: &Arc<Frontend>,
-    deployment: Deployment,
-    replicas: u32,
+    command: impl FnOnce(&Control) -> Result<(), ControlError> + Send + 'static,
 ) -> Result<(), V2Error> {
-    let scaled = blocking(frontend, move |frontend| {
-        let (model, version) = (deployment.model.as_str(), deployment.version.as_str());
-        frontend.control.scale(model, Some(version), replicas)
-    });
-    let scaled = scaled.await?;
-    scaled.map_err(|error| V2Error::new(Kind::Unavailable, error.to_string()))
+    let done = blocking(frontend, |frontend| command(&frontend.control)).await?;
+    done.map_err(|error| V2Error::new(Kind::Unavailable, error.to_string()))
 }
 
 /// Runs what may wait for a disk where that holds up nobody.

@@ -44,13 +44,9 @@ pub(in crate::query) fn inputs(
     let matched = matched(tensors, schema)?;
     let rows = matched[0].rows;
     if matched.iter().any(|tensor| tensor.rows != rows) {
-        return Err(V2Error::invalid("inputs have different numbers of rows"));
+        return Err(unequal());
     }
-    if rows == 0 || rows > ROWS_MAX {
-        return Err(V2Error::invalid(format!(
-            "the request has {rows} rows, 1 to {ROWS_MAX} allowed"
-        )));
-    }
+    check_count(rows)?;
     let is_written = |tensor: &Matched<'_>| matches!(tensor.data, Data::Written(_));
     if rows == 1 && matched.iter().all(is_written) {
         let cells = matched.into_iter().map(Matched::into_only_row);
@@ -68,6 +64,41 @@ pub(in crate::query) fn inputs(
     }
     readers.iter().try_for_each(Reader::check_end)?;
     Ok(inputs)
+}
+
+/// How many rows tensors have whose schema is not known.
+///
+/// # Errors
+/// If they disagree, or a request may not have as many.
+pub(super) fn count(tensors: &[InputTensor]) -> Result<usize, V2Error> {
+    let mut counts = tensors.iter().map(|tensor| {
+        let rows = tensor.shape.first().copied().ok_or_else(|| {
+            let name = tensor.name.escape_default();
+            V2Error::invalid(format!("input '{name}' has shape [], rows come first"))
+        })?;
+        check_count(usize::try_from(rows).unwrap_or(usize::MAX))
+    });
+    let rows = counts.next().expect("a request has an input")?;
+    for other in counts {
+        if other? != rows {
+            return Err(unequal());
+        }
+    }
+    Ok(rows)
+}
+
+/// The same number of rows, if a request may have as many.
+fn check_count(rows: usize) -> Result<usize, V2Error> {
+    match rows {
+        1..=ROWS_MAX => Ok(rows),
+        _ => Err(V2Error::invalid(format!(
+            "the request has {rows} rows, 1 to {ROWS_MAX} allowed"
+        ))),
+    }
+}
+
+fn unequal() -> V2Error {
+    V2Error::invalid("inputs have different numbers of rows")
 }
 
 fn matched(mut tensors: Vec<InputTensor>, schema: &Schema) -> Result<Vec<Matched<'_>>, V2Error> {

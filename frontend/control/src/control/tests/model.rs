@@ -15,6 +15,8 @@ struct Oracle {
     models: BTreeMap<String, OracleModel>,
     /// Replicas by model and version.
     deployments: BTreeMap<(String, String), u32>,
+    /// The same before there were none.
+    before: BTreeMap<(String, String), u32>,
     query_id: u64,
 }
 
@@ -39,6 +41,7 @@ enum Command {
     Rollback(String),
     Deploy(String, String, u32),
     Scale(String, Option<String>, u32),
+    Resume(String, String),
     Undeploy(String, String),
     Reserve(u64),
 }
@@ -50,7 +53,7 @@ impl Command {
         let version = ["1", "2", "3", "4"][rng.usize(..4)].to_owned();
         let of = [InputType::Doubles, InputType::Doubles, InputType::Strings][rng.usize(..3)];
         let replicas = rng.u32(..131);
-        match rng.u32(..24) {
+        match rng.u32(..25) {
             0..2 => Command::AddApplication(app, of),
             2 => Command::RemoveApplication(app),
             3..6 => Command::Link(app, random_models(rng)),
@@ -63,6 +66,7 @@ impl Command {
             19..21 => Command::Deploy(model, version, replicas),
             21 => Command::Scale(model, rng.bool().then_some(version), replicas),
             22 => Command::Undeploy(model, version),
+            23 => Command::Resume(model, version),
             _ => Command::Reserve(rng.u64(..4)),
         }
     }
@@ -90,6 +94,7 @@ impl Command {
             Command::Scale(model, version, replicas) => {
                 control.scale(model, version.as_deref(), *replicas)
             }
+            Command::Resume(model, version) => control.resume(model, version),
             Command::Undeploy(model, version) => control.undeploy(model, version),
             Command::Reserve(count) => control.reserve_query_ids(*count).map(drop),
         }
@@ -141,6 +146,7 @@ impl Oracle {
             Command::Scale(model, version, replicas) => {
                 self.scale(model, version.as_ref(), *replicas)
             }
+            Command::Resume(model, version) => self.resume(model, version),
             Command::Undeploy(model, version) => {
                 let key = (model.clone(), version.clone());
                 self.deployments
@@ -269,6 +275,7 @@ impl Oracle {
             return Err(Kind::NotFound);
         }
         let key = (model.to_owned(), version.to_owned());
+        self.before.remove(&key);
         self.deployments.insert(key, replicas);
         Ok(())
     }
@@ -285,8 +292,25 @@ impl Oracle {
             }
         };
         let key = (model.to_owned(), version.clone());
-        let exists = self.deployments.contains_key(&key);
-        self.deploy(model, &version, replicas, exists)
+        let now = self.deployments.get(&key).copied().ok_or(Kind::NotFound)?;
+        let before = self.before.get(&key).copied();
+        self.deploy(model, &version, replicas, true)?;
+        if replicas == 0 {
+            let kept = if now > 0 { Some(now) } else { before };
+            self.before.extend(kept.map(|count| (key, count)));
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, model: &str, version: &str) -> Result<(), Kind> {
+        let key = (model.to_owned(), version.to_owned());
+        match self.deployments.get(&key).ok_or(Kind::NotFound)? {
+            0 => {
+                let replicas = self.before.get(&key).copied().unwrap_or(1);
+                self.deploy(model, version, replicas, true)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -10,6 +10,14 @@ use super::*;
 /// just as old as it lets them be.
 const TIGHT: f64 = 1.1;
 
+/// What a policy gives up.
+struct Due {
+    before: At,
+    keep_last: bool,
+    /// Seconds of a batch that ends then.
+    needed: f64,
+}
+
 impl<Q> Batcher<Q> {
     pub(super) fn send_to_idle(&mut self, now: At, actions: &mut Actions<Q>) {
         while !self.queue.is_empty() {
@@ -42,9 +50,10 @@ impl<Q> Batcher<Q> {
             if self.queue.is_empty() {
                 return false;
             }
+            let start = self.fleet.start(place, now);
             let view = View {
                 now,
-                start: self.fleet.start(place, now),
+                start,
                 queue: &self.queue,
                 fleet: &self.fleet,
                 replica: place,
@@ -66,7 +75,12 @@ impl<Q> Batcher<Q> {
                     keep_last,
                     by,
                 } => {
-                    let shed = self.shed(before, keep_last, by, actions);
+                    let due = Due {
+                        before,
+                        keep_last,
+                        needed: before.since(start),
+                    };
+                    let shed = self.shed(&due, by, actions);
                     given_up += shed;
                     debug_assert!(shed > 0, "a policy that sheds nothing is asked for ever");
                     if shed == 0 {
@@ -134,19 +148,28 @@ impl<Q> Batcher<Q> {
         true
     }
 
-    /// Gives up what is due before a time; says how much left the queue.
-    fn shed(&mut self, before: At, keep_last: bool, by: ShedBy, actions: &mut Actions<Q>) -> usize {
+    /// Gives up what is due; says how much left the queue.
+    ///
+    /// A hopeless query that never had the time which a batch needs is not shed: it would be late
+    /// with nobody beside it, so that its deadline is the cause, and as certain as will be.
+    fn shed(&mut self, due: &Due, by: ShedBy, actions: &mut Actions<Q>) -> usize {
         let class = match by {
             ShedBy::Contract => Class::OutOfContract,
             _ => Class::Any,
         };
         let rows_before = self.queue.rows();
-        let is_due = |item: &Item| item.deadline < before;
-        while self.queue.rows() > usize::from(keep_last) {
+        let is_due = |item: &Item| item.deadline < due.before;
+        while self.queue.rows() > usize::from(due.keep_last) {
             let Some(item) = self.queue.pop_if(class, is_due) else {
                 break;
             };
-            self.give_back_queued(item.key, Cause::Shed, Some(by), actions);
+            let had = item.deadline.since(item.arrival);
+            if by == ShedBy::Hopeless && had < due.needed {
+                let given = self.give_back_queued(item.key, Cause::ExpiredQueue, None, actions);
+                self.tally.expired += u64::from(given);
+            } else {
+                self.give_back_queued(item.key, Cause::Shed, Some(by), actions);
+            }
         }
         rows_before - self.queue.rows()
     }

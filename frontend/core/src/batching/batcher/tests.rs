@@ -379,6 +379,58 @@ fn hopeless_queries_take_a_small_part_of_a_replica() {
     world.finish();
 }
 
+/// No batch of this model takes less than 10 ms.
+fn slow_model() -> Box<dyn Policy> {
+    Box::new(Window::new(WindowOptions {
+        profile: Some((0.01, 0.0)),
+        ..WindowOptions::default()
+    }))
+}
+
+#[test]
+fn a_query_with_less_time_than_the_model_needs_expires_and_is_not_shed() {
+    let mut world = World::new(slow_model(), 1);
+    world.push(0, Duration::from_millis(500), 1);
+    world.poll();
+    world.now += Duration::from_millis(10);
+    world.end(0, ANSWERED);
+    world.poll();
+    // Idle, and nothing is tried so soon after an answer.
+    for _ in 0..3 {
+        world.push(0, Duration::from_millis(2), 1);
+    }
+    world.batcher.poll(world.now, &mut world.actions);
+    let causes: Vec<_> = world
+        .actions
+        .given_back
+        .iter()
+        .map(|one| one.cause)
+        .collect();
+    assert_eq!(causes, [Cause::ExpiredQueue; 3]);
+    let tally = world.batcher.tally();
+    assert_eq!((tally.expired, tally.shed), (3, [0; 4]));
+}
+
+#[test]
+fn a_query_that_lost_its_time_behind_others_is_shed() {
+    let mut world = World::new(slow_model(), 1);
+    // Two batches fill the slots; what follows waits until it is hopeless.
+    for _ in 0..2 {
+        world.push(0, Duration::from_millis(500), 1);
+        world.poll();
+    }
+    world.push(0, Duration::from_millis(15), 1);
+    world.push(0, Duration::from_millis(9), 1);
+    world.poll();
+    world.now += Duration::from_millis(8);
+    world.end(0, ANSWERED);
+    world.batcher.poll(world.now, &mut world.actions);
+    let given = world.actions.given_back.iter();
+    let mut causes: Vec<_> = given.map(|one| (one.query, one.cause)).collect();
+    causes.sort_by_key(|one| one.0);
+    assert_eq!(causes, [(2, Cause::Shed), (3, Cause::ExpiredQueue)]);
+}
+
 /// What they would tell is known from the batches of others.
 #[test]
 fn hopeless_queries_are_not_tried_beside_others() {

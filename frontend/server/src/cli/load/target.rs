@@ -156,11 +156,21 @@ impl TargetArgs {
         };
         let text = std::fs::read_to_string(file);
         let text = text.map_err(|error| unreadable("--inputs", file, &error))?;
-        let lines = text.lines().filter(|line| !line.trim().is_empty());
-        let bodies: Vec<Bytes> = match (&self.app, input_type) {
-            (Some(_), input_type) => lines.map(|line| body(line, input_type).into()).collect(),
-            (None, _) => lines.map(|line| line.to_owned().into()).collect(),
+        let lines = text.lines().zip(1..);
+        let lines = lines.filter(|(line, _)| !line.trim().is_empty());
+        let bodies: Result<Vec<Bytes>, _> = match (&self.app, input_type) {
+            (Some(_), input_type) => lines
+                .map(|(text, line)| {
+                    let body = body(text, input_type).map(Bytes::from);
+                    body.map_err(|error| {
+                        let why = parse::broken(&error, line);
+                        CliError::Usage(format!("--inputs: {} is {why}", file.display()))
+                    })
+                })
+                .collect(),
+            (None, _) => Ok(lines.map(|(line, _)| line.to_owned().into()).collect()),
         };
+        let bodies = bodies?;
         if bodies.is_empty() {
             let text = format!("--inputs: {} has no lines", file.display());
             return Err(CliError::Usage(text));
@@ -235,10 +245,10 @@ fn find(name: &str, client: &Client) -> Result<Application, CliError> {
 }
 
 /// A line of inputs as a body: an object is one already.
-fn body(line: &str, input_type: Option<&str>) -> String {
+fn body(line: &str, input_type: Option<&str>) -> Result<String, serde_json::Error> {
     match serde_json::from_str::<Value>(line) {
-        Ok(Value::Object(_)) => line.to_owned(),
-        _ => format!("{{\"input\":{}}}", parse::input(line, input_type)),
+        Ok(Value::Object(_)) => Ok(line.to_owned()),
+        _ => parse::input(line, input_type).map(|input| format!("{{\"input\":{input}}}")),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Input;
 use crate::cli::client::CliError;
 use crate::cli::render::{cell, items};
 
@@ -11,9 +12,9 @@ pub(super) fn takes_text(inputs: &Value) -> bool {
 }
 
 /// The body of a request of these rows, in the shapes of the model's inputs.
-pub(super) fn body(inputs: &Value, rows: &[String]) -> Result<Value, CliError> {
+pub(super) fn body(inputs: &Value, rows: &[Input]) -> Result<Value, CliError> {
     let specs = items(inputs);
-    let rows = rows.iter().map(|text| row(specs, text));
+    let rows = rows.iter().map(|input| row(specs, input));
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     let tensors = specs.iter().map(|spec| tensor(spec, &rows));
     let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
@@ -21,9 +22,15 @@ pub(super) fn body(inputs: &Value, rows: &[String]) -> Result<Value, CliError> {
 }
 
 /// The tensors of a row by name.
-fn row(specs: &[Value], text: &str) -> Result<Map<String, Value>, CliError> {
+fn row(specs: &[Value], input: &Input) -> Result<Map<String, Value>, CliError> {
     let names: Vec<_> = specs.iter().map(|spec| cell(&spec["name"])).collect();
+    let text = input.text.as_str();
     let value = serde_json::from_str(text);
+    // What is not JSON is a text where the one input is of texts.
+    let is_text = matches!(specs, [only] if only["datatype"] == "BYTES");
+    if let (Err(error), false) = (&value, is_text) {
+        return Err(input.broken(error));
+    }
     match (value, names.as_slice()) {
         (Ok(Value::Object(row)), _) => match row.keys().find(|name| !names.contains(*name)) {
             None => Ok(row),
@@ -33,7 +40,7 @@ fn row(specs: &[Value], text: &str) -> Result<Map<String, Value>, CliError> {
             ))),
         },
         (value, [only]) => {
-            // What is not JSON is a text, and so is whatever a model of texts gets bare.
+            // Whatever a model of texts gets bare is one.
             let text = || Value::from(text);
             let value = match value {
                 Ok(value @ (Value::Array(_) | Value::String(_))) => value,
@@ -156,7 +163,11 @@ mod tests {
     use super::*;
 
     fn of(inputs: &Value, rows: &[&str]) -> Result<Value, String> {
-        let rows: Vec<_> = rows.iter().map(|row| (*row).to_owned()).collect();
+        let input = |(text, line): (&&str, usize)| Input {
+            text: (*text).to_owned(),
+            line,
+        };
+        let rows: Vec<_> = rows.iter().zip(1..).map(input).collect();
         body(inputs, &rows).map_err(|error| error.to_string())
     }
 
@@ -206,6 +217,7 @@ mod tests {
         for (row, says) in [
             ("[1,2]", "give an object of x, t"),
             (r#"{"x":[1,2]}"#, "input 't' is missing"),
+            (r#"{"x":[1,2]"#, "INPUT is not JSON at line 1, column 10"),
             (r#"{"x":[1,2],"t":"a","y":1}"#, "there is no input 'y'"),
         ] {
             assert!(
