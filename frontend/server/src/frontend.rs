@@ -63,11 +63,7 @@ impl Running {
     /// # Errors
     /// What cannot be had: the data directory, a port, a socket.
     pub(crate) fn start(config: &Config) -> Result<Running> {
-        let format = match config.log_format {
-            LogFormat::Text => skysail_monitor::logs::Format::Text,
-            LogFormat::Json => skysail_monitor::logs::Format::Json,
-        };
-        skysail_monitor::logs::init(format, &config.log);
+        log(config);
         let certificate = config.certificate()?.map(Tls::open).transpose();
         let certificate = certificate.context("--tls-cert and --tls-key cannot be used")?;
         let (access, tokens) = access::open(config)?;
@@ -80,13 +76,7 @@ impl Running {
         let cores = Cores::start(config.cores).context("cannot start the runtimes")?;
         let signals = listen_for_signals(&cores).context("cannot listen for signals")?;
         let (engine, rpc, socket_dir) = start_engine(config, &cores, token)?;
-        let publish = engine.clone();
-        let publish = move |registry: Arc<Registry>| publish.publish(&registry);
-        let control = Arc::new(Control::open(
-            Arc::new(store),
-            Arc::new(orchestrator),
-            publish,
-        )?);
+        let control = open_control(store, orchestrator, engine.clone())?;
         let query = Port::bind("query", config.query_address()?, cores.count())?;
         let management = Port::bind("management", config.management_address()?, 1)?;
         let about = About {
@@ -212,6 +202,26 @@ fn listen_for_signals(cores: &Cores) -> std::io::Result<mpsc::Receiver<Signal>> 
         }
     });
     Ok(signals)
+}
+
+/// Begins to log, as configured.
+fn log(config: &Config) {
+    let format = match config.log_format {
+        LogFormat::Text => skysail_monitor::logs::Format::Text,
+        LogFormat::Json => skysail_monitor::logs::Format::Json,
+    };
+    skysail_monitor::logs::init(format, &config.log);
+}
+
+/// The control plane, which tells the data plane what is registered.
+fn open_control(
+    store: FileStore,
+    orchestrator: ProcessOrchestrator,
+    engine: Engine,
+) -> Result<Arc<Control>> {
+    let publish = move |registry: Arc<Registry>| engine.publish(&registry);
+    let control = Control::open(Arc::new(store), Arc::new(orchestrator), publish)?;
+    Ok(Arc::new(control))
 }
 
 /// The default limits, with fewer connections where the process may open few files: half of

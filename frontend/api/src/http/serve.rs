@@ -208,15 +208,18 @@ pub async fn serve<S, B>(
     }
     drop(listener);
     stage.send_replace(Stage::Stopped);
+    drain(connections, &door).await;
+}
+
+/// Waits for connections that finish what they have, and drops the others.
+async fn drain(mut connections: JoinSet<()>, door: &Door) {
     let drained = async {
         while let Some(ended) = connections.join_next().await {
             report(ended);
         }
     };
-    if tokio::time::timeout(door.limits.drain_timeout, drained)
-        .await
-        .is_err()
-    {
+    let in_time = tokio::time::timeout(door.limits.drain_timeout, drained).await;
+    if in_time.is_err() {
         tracing::warn!(
             connections = door.open_connections(),
             "connections dropped while busy"
