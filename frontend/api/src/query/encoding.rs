@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! - What comes out of a request body is never longer than its limit, whatever went in; memory is
-//!   taken as output appears.
+//!   taken as output appears, and twice that for a moment where it is more than a step.
 //! - Nobody else on the runtime waits for more than [`STEP_BYTES`] of a body to come out.
 //!
 //! # Cost
@@ -20,7 +20,7 @@ use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
 const COMPRESSED_BYTES_MIN: usize = 1024;
 
 /// Bytes that come out of a body before others have their turn: some 0.1 ms.
-const STEP_BYTES: u64 = 64 << 10;
+const STEP_BYTES: usize = 64 << 10;
 
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,19 +141,35 @@ impl Encoding {
     }
 }
 
-/// Reads to the end, or past the limit by less than a step; `None` for what is broken.
+/// Reads to the end, or past the limit by less than a step; `None` for what is broken. What comes
+/// is kept in pieces until it is there whole: room that grows would be copied all at once.
 async fn bounded(mut from: impl Read, limit: usize) -> Result<Bytes, Option<EncodingError>> {
-    let mut out = Vec::new();
+    let (mut pieces, mut bytes) = (Vec::new(), 0);
     loop {
-        let step = from.by_ref().take(STEP_BYTES).read_to_end(&mut out);
-        if step.map_err(|_| None)? == 0 {
-            return Ok(out.into());
+        let mut piece = Vec::with_capacity(STEP_BYTES);
+        let mut step = from.by_ref().take(STEP_BYTES as u64);
+        match step.read_to_end(&mut piece).map_err(|_| None)? {
+            0 => return Ok(joined(pieces, bytes).await),
+            read => bytes += read,
         }
-        if out.len() > limit {
+        if bytes > limit {
             return Err(Some(EncodingError::TooLarge(limit)));
         }
+        pieces.push(piece);
         tokio::task::yield_now().await;
     }
+}
+
+async fn joined(mut pieces: Vec<Vec<u8>>, bytes: usize) -> Bytes {
+    if pieces.len() < 2 {
+        return pieces.pop().unwrap_or_default().into();
+    }
+    let mut whole = Vec::with_capacity(bytes);
+    for piece in pieces {
+        whole.extend_from_slice(&piece);
+        tokio::task::yield_now().await;
+    }
+    whole.into()
 }
 
 #[cfg(test)]

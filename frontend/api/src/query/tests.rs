@@ -50,7 +50,7 @@ impl Bench {
             binary_bytes_max: 1 << 12,
             client_shm: vec![],
             readiness: crate::Readiness::default(),
-            access: crate::access::Access::open(),
+            access: Access::open(),
         });
         Bench {
             service: QueryService::new(frontend.clone()),

@@ -7,6 +7,8 @@
 //! - Every text gives a request or an error that says where; none panics.
 //! - No member of ours appears twice; unknown ones are stepped over.
 
+use std::borrow::Cow;
+
 use skysail_rpc::{DataType, PayloadBuf};
 
 use super::Shape;
@@ -50,21 +52,21 @@ pub(super) fn members(
 }
 
 /// Reads the array at the cursor, at most `elements_max` elements of it.
-fn list<T>(
+fn list<T, C: Default + Extend<T>>(
     cursor: &mut Cursor<'_>,
     elements_max: usize,
     mut read: impl FnMut(&mut Cursor<'_>, usize) -> Result<T, V2Error>,
-) -> Result<Vec<T>, V2Error> {
+) -> Result<C, V2Error> {
     if cursor.peek() != Some(b'[') {
         return Err(wrong_type(cursor, "Array").into());
     }
     cursor.at += 1;
-    let mut elements = Vec::new();
+    let mut elements = C::default();
     if cursor.take(b']') {
         return Ok(elements);
     }
-    while elements.len() < elements_max {
-        elements.push(read(cursor, elements.len())?);
+    for index in 0..elements_max {
+        elements.extend([read(cursor, index)?]);
         if !cursor.another(b']')? {
             return Ok(elements);
         }
@@ -73,14 +75,19 @@ fn list<T>(
 }
 
 fn string(cursor: &mut Cursor<'_>, bytes_max: usize) -> Result<String, V2Error> {
-    if cursor.peek() != Some(b'"') {
-        return Err(wrong_type(cursor, "String").into());
-    }
-    let text = cursor.text()?.decode();
+    let text = text(cursor)?;
     if text.len() > bytes_max {
         return Err(cursor.limit("the string is too long", bytes_max).into());
     }
     Ok(text.into_owned())
+}
+
+/// The string at the cursor, borrowed where nothing in it is escaped.
+fn text<'t>(cursor: &mut Cursor<'t>) -> Result<Cow<'t, str>, V2Error> {
+    match cursor.peek() {
+        Some(b'"') => Ok(cursor.text()?.decode()),
+        _ => Err(wrong_type(cursor, "String").into()),
+    }
 }
 
 /// Puts a member that was read in its place, which must be empty.
@@ -278,7 +285,7 @@ fn output(cursor: &mut Cursor<'_>) -> Result<(String, TensorParameters), V2Error
 }
 
 fn shape(cursor: &mut Cursor<'_>) -> Result<Shape, V2Error> {
-    let dims = list(cursor, RANK_MAX, |cursor, index| {
+    let dims: Shape = list(cursor, RANK_MAX, |cursor, index| {
         use crate::json::number::Scalar;
         cursor.peek();
         let scanned = u64::scan(cursor.body, cursor.at);
@@ -290,12 +297,11 @@ fn shape(cursor: &mut Cursor<'_>) -> Result<Shape, V2Error> {
         Ok(dim)
     })?;
     elements_of(&dims)?;
-    Ok(dims.into())
+    Ok(dims)
 }
 
 fn datatype(cursor: &mut Cursor<'_>) -> Result<DataType, V2Error> {
-    let name = string(cursor, usize::MAX)?;
-    datatype_of(&name)
+    datatype_of(&text(cursor)?)
 }
 
 /// The datatype of a protocol name.
