@@ -139,9 +139,15 @@ impl StartError {
     /// 1 if the model failed, 2 if the way it was started is wrong.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.status())
+    }
+
+    /// [`Self::exit_code`] as a number.
+    #[must_use]
+    pub fn status(&self) -> u8 {
         match self {
-            StartError::Load(_) | StartError::WarmUp(_) => ExitCode::from(1),
-            _ => ExitCode::from(2),
+            StartError::Load(_) | StartError::WarmUp(_) => 1,
+            _ => 2,
         }
     }
 }

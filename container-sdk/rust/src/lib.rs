@@ -37,6 +37,7 @@
 //! |---|---|
 //! | [`Model`], [`Signature`], [`Batch`], [`Outputs`], [`Ctx`] | what an author meets |
 //! | [`serve()`], [`run`], [`Options`] | the program around a model |
+//! | [`Source`], [`Predictor`], [`serve_from`], [`run_from`] | the same for models whose signature is known only at run time: layers for other languages |
 //! | [`Worker`] | a loaded model that answers one batch; also for an author's tests |
 //! | [`Runner`] | a worker in sessions with a front end, over any transport |
 //!
@@ -54,6 +55,7 @@ mod runner;
 mod selftest;
 mod serve;
 mod signature;
+mod source;
 mod synth;
 mod worker;
 
@@ -64,8 +66,9 @@ pub use model::Model;
 pub use options::Options;
 pub use outputs::Outputs;
 pub use runner::{Lost, Runner, SessionEnd, Stop};
-pub use serve::{run, serve};
+pub use serve::{run, run_from, serve, serve_from};
 pub use signature::Signature;
+pub use source::{Predictor, Source, Typed, warm_up_with_zeros};
 pub use worker::{Answer, Worker};
 
 pub use skysail_rpc::{

@@ -17,7 +17,7 @@ use skysail_rpc::{Cell, Schema, TensorSpec};
 
 use crate::error::causes;
 use crate::outputs::{Outputs, too_many_errors};
-use crate::{Batch, Ctx, Model, Result, StartError, synth};
+use crate::{Batch, Ctx, Model, Predictor, Result, Signature, Source, StartError, Typed, synth};
 
 /// A loaded model that answers batches, without a front end.
 ///
@@ -44,6 +44,7 @@ use crate::{Batch, Ctx, Model, Result, StartError, synth};
 pub struct Worker<M> {
     model: M,
     ctx: Ctx,
+    signature: Signature,
     schema: Arc<Schema>,
     max_batch: usize,
     /// Both are used again for each batch.
@@ -68,12 +69,24 @@ impl<M: Model> Worker<M> {
     /// # Errors
     /// If the signature is not valid, or the model fails or panics.
     pub fn load(ctx: Ctx) -> Result<Self, StartError> {
-        let (schema, max_batch) = M::signature().build()?;
-        let model = guarded(|| M::load(&ctx)).map_err(StartError::Load)?;
+        Self::load_from(&Typed::default(), ctx)
+    }
+}
+
+impl<M: Predictor> Worker<M> {
+    /// Loads the model that `source` has. It is not warmed up yet.
+    ///
+    /// # Errors
+    /// If the signature is not valid, or the model fails or panics.
+    pub fn load_from<S: Source<Loaded = M>>(source: &S, ctx: Ctx) -> Result<Self, StartError> {
+        let signature = source.signature();
+        let (schema, max_batch) = signature.clone().build()?;
+        let model = guarded(|| source.load(&ctx)).map_err(StartError::Load)?;
         let schema = Arc::new(schema);
         Ok(Worker {
             model,
             ctx,
+            signature,
             max_batch,
             batch: Batch::new(0, schema.clone(), Columns::new()),
             out: Outputs::new(schema.clone()),
@@ -86,7 +99,7 @@ impl<M: Model> Worker<M> {
     /// # Errors
     /// If the model fails or panics.
     pub fn warm_up(&mut self) -> Result<(), StartError> {
-        guarded(|| self.model.warm_up(&self.ctx)).map_err(StartError::WarmUp)
+        guarded(|| self.model.warm_up(&self.signature, &self.ctx)).map_err(StartError::WarmUp)
     }
 
     /// The model's tensors.
@@ -176,9 +189,12 @@ impl<M: Model> Worker<M> {
     }
 }
 
-/// The default of [`Model::warm_up`].
-pub(crate) fn warm_up_with_zeros<M: Model>(model: &mut M, ctx: &Ctx) -> Result<()> {
-    let (schema, max_batch) = M::signature().build()?;
+/// Batches of zeros, one after the other, for `predict`.
+pub(crate) fn with_zeros(
+    signature: &Signature,
+    mut predict: impl FnMut(&Batch, &mut Outputs) -> Result<()>,
+) -> Result<()> {
+    let (schema, max_batch) = signature.clone().build()?;
     let schema = Arc::new(schema);
     let zeros: Vec<Cell> = schema.inputs.iter().map(synth::zero_row).collect();
     let row_bytes = zeros.iter().map(Cell::weight).sum::<usize>();
@@ -192,7 +208,7 @@ pub(crate) fn warm_up_with_zeros<M: Model>(model: &mut M, ctx: &Ctx) -> Result<(
         let batch = Batch::new(rows, Arc::clone(&schema), columns);
         let mut out = Outputs::new(Arc::clone(&schema));
         out.begin(rows, None)?;
-        model.predict(&batch, &mut out, ctx)?;
+        predict(&batch, &mut out)?;
         out.finish()?;
     }
     Ok(())
