@@ -62,7 +62,7 @@ mod worker;
 
 pub use batch::{Batch, Key};
 pub use ctx::Ctx;
-pub use error::{Error, Result, StartError, TensorError};
+pub use error::{Error, Result, StartError, TensorError, Unfit};
 pub use model::Model;
 pub use options::Options;
 pub use outputs::Outputs;

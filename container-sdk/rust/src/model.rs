@@ -23,7 +23,8 @@ pub trait Model: Sized {
     /// Loads the model; [`Ctx::path`] finds its files.
     ///
     /// # Errors
-    /// Whatever keeps it from loading. The container exits with status 1 and says why.
+    /// Whatever keeps it from loading. The container exits with status 1, or 2 if it is an
+    /// [`crate::Unfit`], and says why.
     fn load(ctx: &Ctx) -> Result<Self>;
 
     /// Prepares the model before it is offered to the front end. By default a batch of one row

@@ -29,7 +29,7 @@ Examples:
     --selftest --path ./model
 
 Exit status: 0 asked to stop, or the version was removed, 1 the model failed or the front
-end refuses it, 2 wrong usage or environment, 130 interrupted twice. RUST_LOG sets what is logged.";
+end refuses it, 2 wrong usage, environment or signature, 130 interrupted twice. RUST_LOG sets what is logged.";
 
 /// Serves a model to a Skysail front end.
 #[derive(Debug, Parser)]
@@ -119,7 +119,8 @@ fn serve_for_ever<S: Source>(
 fn status(reason: RejectReason) -> u8 {
     match reason {
         RejectReason::Removed => 0,
-        RejectReason::BadToken => 2,
+        // How it was started is wrong, or what it says of itself.
+        RejectReason::BadToken | RejectReason::BadHello | RejectReason::WrongSchema => 2,
         _ => 1,
     }
 }
