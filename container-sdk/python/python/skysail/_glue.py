@@ -27,20 +27,18 @@ class Loaded:
         self.checked = checked
         self.ctx = ctx
         target = checked.definition.target
-        self.model: Any = target() if checked.is_class else None
+        self.model: Any = None
+        self.call: Callable[..., Any] = target
         if checked.is_class:
+            self.model = target()
             hook = getattr(self.model, "load", None)
             if hook is not None:
                 hook(ctx)
-            self.call: Callable[..., Any] = (
-                self.model.predict_row if checked.per_row else self.model.predict
-            )
-        else:
-            self.call = target
+            self.call = getattr(self.model, "predict_row" if checked.per_row else "predict")
         places = {tensor.name: at for at, tensor in enumerate(checked.inputs)}
         self.places = [places.get(name, name) for name in checked.arguments]
         # One array in and nothing else is the common case.
-        self.is_plain = self.places == [0]
+        self.is_plain = self.places == [0] and not checked.per_row
         self.show = [_shower(tensor) for tensor in checked.inputs]
         self.names = [tensor.name for tensor in checked.outputs]
 
@@ -70,17 +68,21 @@ class Loaded:
         self, rows: int, inputs: Sequence[Any], targets: Sequence[Any], remaining: Optional[float]
     ) -> Optional[Answer]:
         self.ctx._begin(rows, remaining)
-        shown = [show(rows, value) for show, value in zip(self.show, inputs)]
-        if self.checked.per_row:
-            results = self._row_by_row(rows, shown)
+        if self.is_plain:
+            results = self._outputs(self.call(self.show[0](rows, inputs[0])))
         else:
-            results = self._outputs(self._batch(rows, shown))
-        pushed = [
-            _write(tensor, rows, value, np.asarray(target), self.ctx)
-            if target is not None
-            else _pushed(tensor, rows, value, self.ctx)
-            for tensor, value, target in zip(self.checked.outputs, results, targets)
-        ]
+            shown = [show(rows, value) for show, value in zip(self.show, inputs)]
+            if self.checked.per_row:
+                results = self._row_by_row(rows, shown)
+            else:
+                results = self._outputs(self._batch(rows, shown))
+        pushed: List[Optional[list]] = []
+        for tensor, value, target in zip(self.checked.outputs, results, targets):
+            if target is None:
+                pushed.append(_pushed(tensor, rows, value, self.ctx))
+            else:
+                _write(tensor, rows, value, np.asarray(target), self.ctx)
+                pushed.append(None)
         failed = self.ctx._failed
         if not failed and not any(rows is not None for rows in pushed):
             return None
@@ -91,8 +93,6 @@ class Loaded:
         return pushed, list(failed.items())
 
     def _batch(self, rows: int, shown: List[Any]) -> Any:
-        if self.is_plain:
-            return self.call(shown[0])
         out = self._out(rows) if self.checked.takes_out else None
         given = {"ctx": self.ctx, "out": out}
         result = self.call(
@@ -128,6 +128,8 @@ class Loaded:
     def _outputs(self, result: Any) -> Sequence[Any]:
         """The outputs in the order of the signature, in whatever form they were returned."""
         names = self.names
+        if type(result) is np.ndarray and len(names) == 1:
+            return [result]
         if result is None:
             raise ModelError(f"{self.call.__name__} returned None: return {_listed(names)}")
         if isinstance(result, dict):
@@ -223,6 +225,10 @@ def _variable(tensor: Tensor) -> Callable[[int, Any], List[np.ndarray]]:
 
 def _write(tensor: Tensor, rows: int, value: Any, target: np.ndarray, ctx: Ctx) -> None:
     """Writes the rows of an output where the front end finds them."""
+    if type(value) is np.ndarray and value.dtype == target.dtype and value.shape == target.shape:
+        # The common case: nothing to ask.
+        np.copyto(target, value)
+        return
     if isinstance(value, list) and any(isinstance(row, RowError) for row in value):
         if len(value) != rows:
             raise ModelError(_row_count(tensor, len(value), rows))
