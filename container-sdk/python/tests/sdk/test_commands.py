@@ -37,6 +37,11 @@ def test_a_linear_scorer_is_eight_lines_and_passes_the_self_test(python, tmp_pat
     assert python("-m", "skysail", "serve", "linear.py", "--selftest")[0] == 0
 
 
+def test_the_example_passes_the_self_test(python):
+    status, out, err = python(Path(__file__).parents[2] / "examples/noop.py", "--selftest")
+    assert status == 0, out + err
+
+
 def test_the_self_test_finds_a_model_that_depends_on_its_neighbours(python, tmp_path):
     (tmp_path / "model.py").write_text(
         "import numpy as np, skysail\n"
