@@ -30,6 +30,7 @@ soak: ## Long runs by hand: 1,000 kills, many more cases, each fuzz target, Miri
 		cargo test --locked --release -p skysail-memory --lib ring
 	MIRIFLAGS=-Zmiri-disable-isolation CARGO_TARGET_DIR=target/miri \
 		cargo +nightly miri test --locked -p skysail-memory
+	SKYSAIL_SOAK_BATCHES=1000000 container-sdk/python/tests/python -k memory
 	tools/fuzz $(FUZZ_SECONDS)
 
 fmt:

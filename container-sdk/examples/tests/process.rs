@@ -224,7 +224,7 @@ fn a_refused_container_says_why_and_what_to_do() {
     let (code, told) = refused(RejectReason::BadToken);
     assert_eq!(code, Some(2), "{told}");
     let (code, told) = refused(RejectReason::WrongSchema);
-    assert_eq!(code, Some(1), "{told}");
+    assert_eq!(code, Some(2), "{told}");
     let expected = "linear:3 has ended: another schema than the version's: a test; \
                     serve the registered signature, or register a new version\n";
     assert!(told.ends_with(expected), "{told}");

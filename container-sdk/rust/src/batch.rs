@@ -189,6 +189,21 @@ impl Batch {
         Ok(self.find(key)?.0)
     }
 
+    /// A tensor as it came, whatever it holds: its bytes, its rows' dimensions, and where rows
+    /// and texts begin. For layers that show it by means of their own.
+    ///
+    /// # Errors
+    /// If the signature has no such input.
+    pub fn column(&self, key: impl Key) -> Result<&Column> {
+        Ok(self.find(key)?.1)
+    }
+
+    /// All inputs, in the order of the signature.
+    #[must_use]
+    pub fn specs(&self) -> &[TensorSpec] {
+        &self.schema.inputs
+    }
+
     fn find(&self, key: impl Key) -> Result<(&TensorSpec, &Column)> {
         let index = find("input", &self.schema.inputs, key)?;
         Ok((&self.schema.inputs[index], &self.columns[index]))
@@ -262,6 +277,15 @@ mod tests {
             ["é", ""]
         );
         assert_eq!(batch.cells("s").expect("texts").count(), 2);
+        let column = batch.column("v").expect("variable");
+        let offsets = column.offsets().and_then(Payload::as_slice::<u64>);
+        assert_eq!(offsets, Some(&[0, 1, 1][..]));
+        assert_eq!(column.data().as_bytes(), 5.0_f32.to_le_bytes());
+        assert!(
+            column.shapes().is_none(),
+            "one dimension follows from the offsets"
+        );
+        assert_eq!(batch.specs().len(), 3);
     }
 
     #[test]

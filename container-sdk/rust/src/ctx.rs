@@ -57,6 +57,12 @@ impl Ctx {
         self.directory.join(name)
     }
 
+    /// The model's directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The text of a file in the model's directory.
     ///
     /// # Errors
@@ -75,6 +81,12 @@ impl Ctx {
         let path = self.path(name);
         let told = |error| format!("cannot read {}: {error}", path.display());
         Ok(std::fs::read(&path).map_err(told)?)
+    }
+
+    /// The last deadline in the batch, where there is one.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Until the last deadline in the batch; zero when it has passed. Outside of a batch

@@ -70,6 +70,23 @@ pub enum TensorError {
     TooLarge { bytes: usize, limit: usize },
 }
 
+/// What a model's `load` fails with if not the model is wrong but what it was started with or in:
+/// a library is missing, a file is of another version. The container says so and exits with 2.
+///
+/// ```
+/// use skysail_container::{Result, Unfit};
+/// fn library(version: u32) -> Result<()> {
+///     match version {
+///         2.. => Ok(()),
+///         _ => Err(Unfit("the library is too old: install version 2".into()).into()),
+///     }
+/// }
+/// assert!(library(1).is_err());
+/// ```
+#[derive(Clone, Debug, ThisError, PartialEq, Eq)]
+#[error("{0}")]
+pub struct Unfit(pub String);
+
 /// A container does not start.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
@@ -128,6 +145,9 @@ pub enum StartError {
     /// [`crate::Model::load`] failed.
     #[error("the model does not load: {0}")]
     Load(String),
+    /// [`crate::Model::load`] failed with an [`Unfit`].
+    #[error("{0}")]
+    Unfit(String),
     /// [`crate::Model::warm_up`] failed.
     #[error(
         "the model does not warm up: {0}; override Model::warm_up if zeros are no input for it"
@@ -139,9 +159,15 @@ impl StartError {
     /// 1 if the model failed, 2 if the way it was started is wrong.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.status())
+    }
+
+    /// [`Self::exit_code`] as a number.
+    #[must_use]
+    pub fn status(&self) -> u8 {
         match self {
-            StartError::Load(_) | StartError::WarmUp(_) => ExitCode::from(1),
-            _ => ExitCode::from(2),
+            StartError::Load(_) | StartError::WarmUp(_) => 1,
+            _ => 2,
         }
     }
 }

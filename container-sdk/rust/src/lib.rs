@@ -37,7 +37,9 @@
 //! |---|---|
 //! | [`Model`], [`Signature`], [`Batch`], [`Outputs`], [`Ctx`] | what an author meets |
 //! | [`serve()`], [`run`], [`Options`] | the program around a model |
+//! | [`Source`], [`Predictor`], [`serve_from`], [`run_from`] | the same for models whose signature is known only at run time: layers for other languages |
 //! | [`Worker`] | a loaded model that answers one batch; also for an author's tests |
+//! | [`Views`] | a batch's bytes for a language that cannot promise to let go of them |
 //! | [`Runner`] | a worker in sessions with a front end, over any transport |
 //!
 //! Nothing here knows the front end.
@@ -54,20 +56,23 @@ mod runner;
 mod selftest;
 mod serve;
 mod signature;
+mod source;
 mod synth;
 mod worker;
 
 pub use batch::{Batch, Key};
 pub use ctx::Ctx;
-pub use error::{Error, Result, StartError, TensorError};
+pub use error::{Error, Result, StartError, TensorError, Unfit};
 pub use model::Model;
 pub use options::Options;
 pub use outputs::Outputs;
 pub use runner::{Lost, Runner, SessionEnd, Stop};
-pub use serve::{run, serve};
+pub use serve::{run, run_from, serve, serve_from};
 pub use signature::Signature;
+pub use source::{Predictor, Source, Typed, warm_up_with_zeros};
 pub use worker::{Answer, Worker};
 
+pub use skysail_rpc::views::{View, Views};
 pub use skysail_rpc::{
     Cell, Column, ColumnBuilder, DataType, Element, Payload, Schema, TensorSpec,
 };

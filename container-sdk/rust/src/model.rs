@@ -1,6 +1,6 @@
 //! The trait that a model author implements.
 
-use crate::{Batch, Ctx, Outputs, Result, Signature, worker};
+use crate::{Batch, Ctx, Outputs, Result, Signature, warm_up_with_zeros};
 
 /// A model: a signature, a way to load it and a function of a batch.
 ///
@@ -23,7 +23,8 @@ pub trait Model: Sized {
     /// Loads the model; [`Ctx::path`] finds its files.
     ///
     /// # Errors
-    /// Whatever keeps it from loading. The container exits with status 1 and says why.
+    /// Whatever keeps it from loading. The container exits with status 1, or 2 if it is an
+    /// [`crate::Unfit`], and says why.
     fn load(ctx: &Ctx) -> Result<Self>;
 
     /// Prepares the model before it is offered to the front end. By default a batch of one row
@@ -33,7 +34,7 @@ pub trait Model: Sized {
     /// # Errors
     /// Whatever keeps it from serving. The container exits with status 1 and says why.
     fn warm_up(&mut self, ctx: &Ctx) -> Result<()> {
-        worker::warm_up_with_zeros(self, ctx)
+        warm_up_with_zeros(self, &Self::signature(), ctx)
     }
 
     /// Computes `out` from `batch`.

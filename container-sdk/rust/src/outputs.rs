@@ -138,6 +138,27 @@ impl Outputs {
         }
     }
 
+    /// The bytes of a tensor whose rows are alike, to write: as [`Self::tensor_mut`], whatever
+    /// its elements are. They are 64-aligned and little-endian.
+    ///
+    /// # Errors
+    /// If the signature has no such output, or its rows differ.
+    pub fn bytes_mut(&mut self, key: impl Key) -> Result<&mut [u8]> {
+        let (spec, sink) = find_sink(&self.schema, &mut self.sinks, key)?;
+        match sink {
+            Sink::InPlace(buf) => Ok(buf.as_bytes_mut()),
+            Sink::RowWise(_) => Err(TensorError::RowWise {
+                tensor: spec.name.clone(),
+            }),
+        }
+    }
+
+    /// All outputs, in the order of the signature.
+    #[must_use]
+    pub fn specs(&self) -> &[TensorSpec] {
+        &self.schema.outputs
+    }
+
     /// [`Self::tensor_mut`] of `f32`.
     ///
     /// # Errors
@@ -180,6 +201,22 @@ impl Outputs {
         buf.advance::<T>(elements.len());
         let cell = Cell::variable(buf.freeze(), only_dim(spec, elements.len()));
         self.push_cell(key, &cell)
+    }
+
+    /// Answers the next row of a tensor of variable dimensions by its bytes; `variable` are the
+    /// sizes of those dimensions, in the order of the signature. A failed row takes none.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn push_bytes(&mut self, key: impl Key, variable: &[u32], bytes: &[u8]) -> Result<()> {
+        let spec = &self.schema.outputs[self.index(key)?];
+        if spec.datatype.width().is_none() {
+            return Err(mismatch(spec, "fixed-width elements"));
+        }
+        self.push_cell(
+            key,
+            &Cell::variable(Payload::copy_from_slice(bytes), variable.into()),
+        )
     }
 
     /// Answers the next row of a tensor of one text a row. A failed row takes none.

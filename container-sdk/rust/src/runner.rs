@@ -36,7 +36,7 @@ use self::backoff::Backoff;
 use self::session::Conversation;
 use crate::error::causes;
 use crate::options::Identity;
-use crate::{Model, Options, StartError, Worker};
+use crate::{Model, Options, Predictor, Source, StartError, Typed, Worker};
 
 /// A session that served this long was a good one: the next attempt comes soon.
 const STEADY: Duration = Duration::from_secs(1);
@@ -45,6 +45,7 @@ const STEADY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Runner<M> {
     worker: Worker<M>,
+    sdk: String,
     identity: Identity,
     token: Vec<u8>,
     timing: Timing,
@@ -132,12 +133,26 @@ impl<M: Model> Runner<M> {
     /// # Errors
     /// If a name is missing, the token cannot be read, or the model fails.
     pub fn new(options: &Options) -> Result<Self, StartError> {
+        Self::load_from(&Typed::default(), options)
+    }
+}
+
+impl<M: Predictor> Runner<M> {
+    /// Loads the model that `source` has, and warms it up.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn load_from<S: Source<Loaded = M>>(
+        source: &S,
+        options: &Options,
+    ) -> Result<Self, StartError> {
         let identity = options.identity()?;
         let token = identity.token()?;
-        let mut worker = Worker::load(options.ctx())?;
+        let mut worker = Worker::load_from(source, options.ctx())?;
         worker.warm_up()?;
         Ok(Runner {
             worker,
+            sdk: source.sdk().to_owned(),
             identity,
             token,
             timing: Timing::default(),
@@ -219,7 +234,7 @@ impl<M: Model> Runner<M> {
         Hello {
             protocol_min: PROTOCOL.0,
             protocol_max: PROTOCOL.1,
-            sdk: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+            sdk: self.sdk.clone(),
             model: self.identity.model.clone(),
             version: self.identity.version.clone(),
             schema: (**self.worker.schema()).clone(),

@@ -10,7 +10,6 @@
 //! | empty batch | is refused before it reaches the model |
 
 use std::io::Write;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -21,7 +20,7 @@ use skysail_rpc::session::{ContainerSession, SessionError, Timing};
 use skysail_rpc::tensor::Schema;
 use skysail_rpc::{Cell, DataType, TensorSpec};
 
-use crate::{Answer, Model, Options, Worker, synth};
+use crate::{Answer, Options, Predictor, Source, Worker, synth};
 
 /// Rows of the larger batches.
 const ROWS: usize = 3;
@@ -43,16 +42,12 @@ struct Check {
 }
 
 /// Runs the checks and prints them; 0 if all are good, 1 if not.
-pub(crate) fn run<M: Model>(options: &Options) -> ExitCode {
-    let checks = checks::<M>(options);
+pub(crate) fn run<S: Source>(source: &S, options: &Options) -> u8 {
+    let checks = checks(source, options);
     let ok = checks.iter().all(|check| check.outcome.is_ok());
     // Nobody is left to tell if standard output is gone.
     drop(print(&checks, ok, options.json));
-    if ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
-    }
+    u8::from(!ok)
 }
 
 fn print(checks: &[Check], ok: bool, as_json: bool) -> std::io::Result<()> {
@@ -82,14 +77,17 @@ fn as_value(checks: &[Check], ok: bool) -> serde_json::Value {
 }
 
 /// All checks up to the first without which the others make no sense.
-fn checks<M: Model>(options: &Options) -> Vec<Check> {
+fn checks<S: Source>(source: &S, options: &Options) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut add = |name, outcome: Result<String, String>| {
         let ok = outcome.is_ok();
         checks.push(Check { name, outcome });
         ok
     };
-    let built = M::signature().build().map_err(|error| error.to_string());
+    let built = source
+        .signature()
+        .build()
+        .map_err(|error| error.to_string());
     let told = built
         .as_ref()
         .map(|(schema, _)| schema.to_string())
@@ -100,7 +98,7 @@ fn checks<M: Model>(options: &Options) -> Vec<Check> {
     };
     add("hello", hello_round_trip(&schema, max_batch));
     add("empty batch", empty_batch(&schema, max_batch));
-    let mut worker = match Worker::<M>::load(options.ctx()) {
+    let mut worker = match Worker::load_from(source, options.ctx()) {
         Ok(worker) => worker,
         Err(error) => {
             add("load", Err(error.to_string()));
@@ -192,7 +190,7 @@ fn made_up_rows(schema: &Schema, rows: usize) -> Vec<Row> {
     (0..rows).map(|_| row()).collect()
 }
 
-fn answer<M: Model>(worker: &mut Worker<M>, rows: &[Row]) -> Result<String, String> {
+fn answer<M: Predictor>(worker: &mut Worker<M>, rows: &[Row]) -> Result<String, String> {
     let answer = worker.predict_rows(rows)?;
     match answer.row_errors.first() {
         None => Ok(String::new()),
@@ -208,7 +206,7 @@ fn answer<M: Model>(worker: &mut Worker<M>, rows: &[Row]) -> Result<String, Stri
 }
 
 /// The rows turned round by one place must get their answers turned round by one place.
-fn permuted<M: Model>(worker: &mut Worker<M>, rows: &[Row]) -> Result<String, String> {
+fn permuted<M: Predictor>(worker: &mut Worker<M>, rows: &[Row]) -> Result<String, String> {
     let straight = worker.predict_rows(rows)?;
     let mut turned_rows = rows.to_vec();
     turned_rows.rotate_left(1);
@@ -239,7 +237,7 @@ fn permuted<M: Model>(worker: &mut Worker<M>, rows: &[Row]) -> Result<String, St
 }
 
 /// An answer or an error, but no panic.
-fn not_a_number<M: Model>(worker: &mut Worker<M>, rows: &[Row]) -> Result<String, String> {
+fn not_a_number<M: Predictor>(worker: &mut Worker<M>, rows: &[Row]) -> Result<String, String> {
     let specs = worker.schema().inputs.clone();
     let row = |row: &Row| -> Row {
         let cells = specs.iter().zip(row);

@@ -1,5 +1,6 @@
 //! The program around a model: flags, log, signals, exit status.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -11,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::error::causes;
 use crate::runner::told;
-use crate::{Model, Options, Runner, StartError, Stop, selftest};
+use crate::{Model, Options, Runner, Source, StartError, Stop, Typed, selftest};
 
 /// Exit status of a container that a second signal ends.
 const INTERRUPTED: i32 = 130;
@@ -28,7 +29,7 @@ Examples:
     --selftest --path ./model
 
 Exit status: 0 asked to stop, or the version was removed, 1 the model failed or the front
-end refuses it, 2 wrong usage or environment, 130 interrupted twice. RUST_LOG sets what is logged.";
+end refuses it, 2 wrong usage, environment or signature, 130 interrupted twice. RUST_LOG sets what is logged.";
 
 /// Serves a model to a Skysail front end.
 #[derive(Debug, Parser)]
@@ -45,12 +46,22 @@ struct Cli {
 /// it at once.
 #[must_use]
 pub fn serve<M: Model>() -> ExitCode {
-    match Cli::try_parse() {
-        Ok(cli) => run::<M>(cli.options),
+    ExitCode::from(serve_from(&Typed::<M>::default(), std::env::args_os()))
+}
+
+/// [`serve()`] for the model of a [`Source`], with the program's name and its arguments: the
+/// exit status.
+#[must_use]
+pub fn serve_from<S: Source, A>(source: &S, args: impl IntoIterator<Item = A>) -> u8
+where
+    A: Into<OsString> + Clone,
+{
+    match Cli::try_parse_from(args) {
+        Ok(cli) => run_from(source, &cli.options),
         Err(error) => {
             // Nobody is left to tell if the terminal is gone.
             drop(error.print());
-            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+            u8::try_from(error.exit_code()).unwrap_or(2)
         }
     }
 }
@@ -62,12 +73,18 @@ pub fn serve<M: Model>() -> ExitCode {
     reason = "the last call of a program, often by pointer"
 )]
 pub fn run<M: Model>(options: Options) -> ExitCode {
+    ExitCode::from(run_from(&Typed::<M>::default(), &options))
+}
+
+/// [`run`] for the model of a [`Source`]: the exit status. The model is dropped by then.
+#[must_use]
+pub fn run_from<S: Source>(source: &S, options: &Options) -> u8 {
     log_to_stderr();
     if options.selftest {
-        return selftest::run::<M>(&options);
+        return selftest::run(source, options);
     }
-    match serve_for_ever::<M>(&options) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
+    match serve_for_ever(source, options) {
+        Ok(Ok(())) => 0,
         Ok(Err(reject)) => {
             let model = options.model.as_deref().unwrap_or_default();
             let version = options.version.as_deref().unwrap_or_default();
@@ -75,32 +92,36 @@ pub fn run<M: Model>(options: Options) -> ExitCode {
                 "{model}:{version} has ended: {}",
                 refusal(&reject)
             ));
-            exit_code(reject.reason)
+            status(reject.reason)
         }
         Err(error) => {
             say(&format!("error: {}", causes(&error)));
-            error.exit_code()
+            error.status()
         }
     }
 }
 
-fn serve_for_ever<M: Model>(options: &Options) -> Result<Result<(), Reject>, StartError> {
+fn serve_for_ever<S: Source>(
+    source: &S,
+    options: &Options,
+) -> Result<Result<(), Reject>, StartError> {
     let endpoint = options.endpoint()?;
     // Before the model is loaded, which may take long: a wrong endpoint stays wrong.
     zmq::check_endpoint(endpoint).map_err(|error| StartError::Endpoint(causes(&error)))?;
     let keys = options.keys()?;
     zmq::tune_allocator();
-    let mut runner = Runner::<M>::new(options)?;
+    let mut runner = Runner::load_from(source, options)?;
     catch_signals(&runner.stop()).map_err(StartError::Signals)?;
     Ok(runner.serve_over(|| zmq::connect_with(endpoint, keys.as_ref())))
 }
 
 /// A version that was removed needs its containers no longer: no error. PROTOCOL 4.8
-fn exit_code(reason: RejectReason) -> ExitCode {
+fn status(reason: RejectReason) -> u8 {
     match reason {
-        RejectReason::Removed => ExitCode::SUCCESS,
-        RejectReason::BadToken => ExitCode::from(2),
-        _ => ExitCode::from(1),
+        RejectReason::Removed => 0,
+        // How it was started is wrong, or what it says of itself.
+        RejectReason::BadToken | RejectReason::BadHello | RejectReason::WrongSchema => 2,
+        _ => 1,
     }
 }
 
@@ -150,6 +171,7 @@ fn say(line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Batch, Ctx, Outputs, Predictor, Signature};
     use clap::CommandFactory;
 
     #[test]
@@ -182,6 +204,57 @@ mod tests {
             Cli::try_parse_from(["c", "--json"]).is_err(),
             "only with --selftest"
         );
+    }
+
+    /// Its signature is a matter of the value.
+    struct Wide(usize);
+
+    impl Source for Wide {
+        type Loaded = Box<dyn Predictor>;
+
+        fn signature(&self) -> Signature {
+            let row = format!("u8[{}]", self.0);
+            Signature::new().input("x", &row).output("y", &row)
+        }
+
+        fn load(&self, ctx: &Ctx) -> Result<Self::Loaded, crate::Error> {
+            if ctx.path("").is_dir() {
+                Ok(Box::new(Copies))
+            } else {
+                Err("no such directory".into())
+            }
+        }
+    }
+
+    struct Copies;
+
+    impl Predictor for Copies {
+        fn predict(
+            &mut self,
+            batch: &Batch,
+            out: &mut Outputs,
+            _: &Ctx,
+        ) -> Result<(), crate::Error> {
+            let x = batch.column("x")?.data();
+            out.bytes_mut("y")?.copy_from_slice(x.as_bytes());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_model_known_at_run_time_is_served_by_its_arguments() {
+        assert_eq!(serve_from(&Wide(3), ["wide", "--selftest"]), 0);
+        let lost = ["wide", "--selftest", "--path", "/no/such/place"];
+        assert_eq!(serve_from(&Wide(3), lost), 1, "it does not load");
+        assert_eq!(
+            serve_from(&Wide(0), ["wide", "--selftest"]),
+            1,
+            "no dimension is 0"
+        );
+        assert_eq!(serve_from(&Wide(3), ["wide", "--slots", "0"]), 2, "usage");
+        assert_eq!(serve_from(&Wide(3), ["wide", "--help"]), 0);
+        let nowhere = ["wide", "--rpc", "udp://x", "--model", "m", "--version", "1"];
+        assert_eq!(serve_from(&Wide(3), nowhere), 2, "an endpoint of no kind");
     }
 
     #[test]

@@ -17,7 +17,9 @@ use skysail_rpc::{Cell, Schema, TensorSpec};
 
 use crate::error::causes;
 use crate::outputs::{Outputs, too_many_errors};
-use crate::{Batch, Ctx, Model, Result, StartError, synth};
+use crate::{
+    Batch, Ctx, Model, Predictor, Result, Signature, Source, StartError, Typed, Unfit, synth,
+};
 
 /// A loaded model that answers batches, without a front end.
 ///
@@ -44,6 +46,7 @@ use crate::{Batch, Ctx, Model, Result, StartError, synth};
 pub struct Worker<M> {
     model: M,
     ctx: Ctx,
+    signature: Signature,
     schema: Arc<Schema>,
     max_batch: usize,
     /// Both are used again for each batch.
@@ -68,12 +71,24 @@ impl<M: Model> Worker<M> {
     /// # Errors
     /// If the signature is not valid, or the model fails or panics.
     pub fn load(ctx: Ctx) -> Result<Self, StartError> {
-        let (schema, max_batch) = M::signature().build()?;
-        let model = guarded(|| M::load(&ctx)).map_err(StartError::Load)?;
+        Self::load_from(&Typed::default(), ctx)
+    }
+}
+
+impl<M: Predictor> Worker<M> {
+    /// Loads the model that `source` has. It is not warmed up yet.
+    ///
+    /// # Errors
+    /// If the signature is not valid, or the model fails or panics.
+    pub fn load_from<S: Source<Loaded = M>>(source: &S, ctx: Ctx) -> Result<Self, StartError> {
+        let signature = source.signature();
+        let (schema, max_batch) = signature.clone().build()?;
+        let model = caught(|| source.load(&ctx)).map_err(|error| not_loaded(&*error))?;
         let schema = Arc::new(schema);
         Ok(Worker {
             model,
             ctx,
+            signature,
             max_batch,
             batch: Batch::new(0, schema.clone(), Columns::new()),
             out: Outputs::new(schema.clone()),
@@ -86,7 +101,7 @@ impl<M: Model> Worker<M> {
     /// # Errors
     /// If the model fails or panics.
     pub fn warm_up(&mut self) -> Result<(), StartError> {
-        guarded(|| self.model.warm_up(&self.ctx)).map_err(StartError::WarmUp)
+        guarded(|| self.model.warm_up(&self.signature, &self.ctx)).map_err(StartError::WarmUp)
     }
 
     /// The model's tensors.
@@ -176,9 +191,12 @@ impl<M: Model> Worker<M> {
     }
 }
 
-/// The default of [`Model::warm_up`].
-pub(crate) fn warm_up_with_zeros<M: Model>(model: &mut M, ctx: &Ctx) -> Result<()> {
-    let (schema, max_batch) = M::signature().build()?;
+/// Batches of zeros, one after the other, for `predict`.
+pub(crate) fn with_zeros(
+    signature: &Signature,
+    mut predict: impl FnMut(&Batch, &mut Outputs) -> Result<()>,
+) -> Result<()> {
+    let (schema, max_batch) = signature.clone().build()?;
     let schema = Arc::new(schema);
     let zeros: Vec<Cell> = schema.inputs.iter().map(synth::zero_row).collect();
     let row_bytes = zeros.iter().map(Cell::weight).sum::<usize>();
@@ -192,7 +210,7 @@ pub(crate) fn warm_up_with_zeros<M: Model>(model: &mut M, ctx: &Ctx) -> Result<(
         let batch = Batch::new(rows, Arc::clone(&schema), columns);
         let mut out = Outputs::new(Arc::clone(&schema));
         out.begin(rows, None)?;
-        model.predict(&batch, &mut out, ctx)?;
+        predict(&batch, &mut out)?;
         out.finish()?;
     }
     Ok(())
@@ -200,11 +218,20 @@ pub(crate) fn warm_up_with_zeros<M: Model>(model: &mut M, ctx: &Ctx) -> Result<(
 
 /// Calls the author's code; an error or a panic becomes its message.
 fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T, String> {
+    caught(call).map_err(|error| causes(&*error))
+}
+
+/// Calls the author's code; a panic becomes an error.
+fn caught<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     // The model's state after a panic is the author's, as `Model` says.
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(causes(&*error)),
-        Err(panic) => Err(format!("the model panicked: {}", panic_text(&*panic))),
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|panic| Err(format!("the model panicked: {}", panic_text(&*panic)).into()))
+}
+
+fn not_loaded(error: &(dyn std::error::Error + Send + Sync + 'static)) -> StartError {
+    match error.downcast_ref::<Unfit>() {
+        Some(Unfit(why)) => StartError::Unfit(why.clone()),
+        None => StartError::Load(causes(error)),
     }
 }
 
@@ -231,8 +258,12 @@ mod tests {
                 .max_batch(4)
         }
 
-        fn load(_: &Ctx) -> Result<Self> {
-            Ok(Moody)
+        fn load(ctx: &Ctx) -> Result<Self> {
+            match ctx.model() {
+                "old" => Err(Unfit("install version 2".into()).into()),
+                "broken" => Err("no weights".into()),
+                _ => Ok(Moody),
+            }
         }
 
         fn predict(&mut self, batch: &Batch, out: &mut Outputs, _: &Ctx) -> Result<()> {
@@ -273,6 +304,15 @@ mod tests {
                 error: "this one".into()
             }]
         );
+    }
+
+    #[test]
+    fn who_is_to_blame_for_a_model_that_does_not_load_is_told_apart() {
+        let error = |name| Worker::<Moody>::load(Ctx::new(".").named(name, "1")).err();
+        let told = |name| error(name).map(|error| (error.to_string(), error.status()));
+        assert_eq!(told("old"), Some(("install version 2".to_owned(), 2)));
+        let broken = "the model does not load: no weights".to_owned();
+        assert_eq!(told("broken"), Some((broken, 1)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Who may know whom, besides itself. Tests and benches of a crate may cross.
-const EDGES: [(&str, &[&str]); 16] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("skysail-schema", &[]),
     ("skysail-memory", &[]),
     ("skysail-rpc", &["skysail-memory", "skysail-schema"]),
@@ -30,6 +30,7 @@ const EDGES: [(&str, &[&str]); 16] = [
             "skysail-rpc",
         ],
     ),
+    ("skysail-python", &["skysail-container"]),
     ("skysail-load", &[]),
     (
         "skysail-server",

@@ -20,6 +20,8 @@ pub enum Copied {
     Result,
     /// A row that a model asked for on its own, in the container.
     ModelRow,
+    /// A batch that a model kept longer than it was lent, or might.
+    Kept,
     /// A payload small enough that ZeroMQ takes a copy.
     SmallFrame,
     /// A received payload that is not aligned.
@@ -28,7 +30,7 @@ pub enum Copied {
 
 impl Copied {
     /// Every cause.
-    pub const ALL: [Copied; 9] = [
+    pub const ALL: [Copied; 10] = [
         Copied::Gathered,
         Copied::GatheredByContainer,
         Copied::CacheEntry,
@@ -36,6 +38,7 @@ impl Copied {
         Copied::Block,
         Copied::Result,
         Copied::ModelRow,
+        Copied::Kept,
         Copied::SmallFrame,
         Copied::Misaligned,
     ];

@@ -7,6 +7,7 @@
 //! | [`rows`] | the row log: where the rows of one model's queries lie until they are answered |
 //! | [`region`] | memory of one session: words that both ends see, and bulk bytes of one writer |
 //! | [`ring`] | a queue of descriptors between two processes, and its sleep flag |
+//! | [`views`] | memory of a peer shown to code that may keep it |
 //! | [`recycled`] | lists whose room is used again |
 //! | [`copies`] | how many payload bytes were copied, and why |
 //!
@@ -32,6 +33,8 @@ pub mod ring;
 #[cfg(not(loom))]
 pub mod rows;
 mod sync;
+#[cfg(not(loom))]
+pub mod views;
 
 #[cfg(not(loom))]
 pub use payload::{Payload, PayloadBuf};

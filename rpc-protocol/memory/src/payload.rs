@@ -25,6 +25,7 @@ use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::copies::{self, Copied};
+use crate::mapping::Mapping;
 use crate::rows::RowRef;
 
 /// Alignment of a buffer that this process allocates, one cache line.
@@ -56,6 +57,8 @@ pub(crate) enum Owner {
     Nobody,
     /// A row of a row log.
     Row(RowRef),
+    /// Memory that a peer writes again once the batch is answered; see [`crate::views`].
+    Lent(Arc<Mapping>),
     /// Anything else.
     #[allow(dead_code, reason = "it is held, not read")]
     Shared(Arc<dyn Send + Sync>),
@@ -370,7 +373,7 @@ impl Payload {
                 copies::record(why, self.len);
                 Self::copy_from_slice(self.as_bytes())
             }
-            Owner::Nobody | Owner::Shared(_) => self.clone(),
+            Owner::Nobody | Owner::Lent(_) | Owner::Shared(_) => self.clone(),
         }
     }
 

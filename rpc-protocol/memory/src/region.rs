@@ -250,7 +250,7 @@ impl BulkReader {
 /// `from` must be mapped and readable, `to` valid for writes, for `bytes` bytes; they must not
 /// overlap.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-unsafe fn copy_out(from: *const u8, to: *mut u8, bytes: usize) {
+pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, bytes: usize) {
     // SAFETY: by this function's own conditions; the direction flag is clear by the ABI.
     unsafe {
         std::arch::asm!(
@@ -268,7 +268,7 @@ unsafe fn copy_out(from: *const u8, to: *mut u8, bytes: usize) {
 /// # Safety
 /// As above.
 #[cfg(any(not(target_arch = "x86_64"), miri))]
-unsafe fn copy_out(from: *const u8, to: *mut u8, bytes: usize) {
+pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, bytes: usize) {
     use std::sync::atomic::{AtomicU8, Ordering};
     for index in 0..bytes {
         // SAFETY: inside of both by this function's conditions; the source is accessed as an
@@ -294,7 +294,7 @@ impl BulkView {
             return None;
         }
         let start = self.0.mapping.at(self.0.offset + offset, bytes);
-        let owner = Owner::Shared(self.0.mapping.clone());
+        let owner = Owner::Lent(self.0.mapping.clone());
         // SAFETY: inside of the mapping, which the owner keeps; that the peer does not write
         // is the condition of `Bulk::view`.
         Some(unsafe { Payload::new(start, bytes, owner) })

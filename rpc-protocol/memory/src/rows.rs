@@ -635,7 +635,7 @@ impl RowView {
     fn in_place(&self, column: usize, range: RowRange) -> Option<Payload> {
         let (offset, bytes) = self.layout.place(column, range)?;
         let start = self.mapping.at(offset, bytes);
-        let owner = Owner::Shared(self.mapping.clone());
+        let owner = Owner::Lent(self.mapping.clone());
         // SAFETY: inside of the mapping, which the owner keeps; that nobody writes is the
         // condition of `open`.
         Some(unsafe { Payload::new(start, bytes, owner) })

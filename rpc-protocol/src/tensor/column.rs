@@ -184,11 +184,17 @@ impl Column {
         }
     }
 
-    fn offsets(&self) -> Option<&Payload> {
+    /// Where each row begins, in elements, or each byte string, in bytes, and the end (`u64`);
+    /// none where rows are all alike.
+    #[must_use]
+    pub fn offsets(&self) -> Option<&Payload> {
         self.sides.as_ref()?.offsets.as_ref()
     }
 
-    fn shapes(&self) -> Option<&Payload> {
+    /// For each row the sizes of its variable dimensions (`u32`); none where the offsets tell
+    /// them.
+    #[must_use]
+    pub fn shapes(&self) -> Option<&Payload> {
         self.sides.as_ref()?.shapes.as_ref()
     }
 

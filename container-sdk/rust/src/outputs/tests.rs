@@ -49,6 +49,36 @@ fn gives_what_was_written_in_place_and_pushed() {
 }
 
 #[test]
+fn bytes_are_written_in_place_and_pushed_whatever_they_hold() {
+    let mut out = outputs(2);
+    let floats: Vec<u8> = (1..=4_u8)
+        .flat_map(|i| f32::from(i).to_le_bytes())
+        .collect();
+    out.bytes_mut("y")
+        .expect("in place")
+        .copy_from_slice(&floats);
+    let pair = [1.5_f64, 2.5].map(f64::to_le_bytes).concat();
+    out.push_bytes("v", &[1], &pair).expect("one pair");
+    out.push_bytes("v", &[0], &[]).expect("no pairs");
+    for text in ["a", "b"] {
+        out.push_str("s", text).expect("a text");
+    }
+    assert_eq!(
+        error(out.push_bytes("v", &[1], &pair[1..])),
+        "row 2 does not fit the signature: tensor 'v' has 15 bytes, 16 expected"
+    );
+    assert_eq!(
+        error(out.push_bytes("s", &[], b"c")),
+        "output 's' holds string, asked for fixed-width elements"
+    );
+    assert!(error(out.bytes_mut("v").map(drop)).contains("push them one by one"));
+    assert_eq!(out.specs()[0].name, "y");
+    let (columns, _, _) = out.finish().expect("complete");
+    assert_eq!(columns[0].as_slice(), Some(&[1.0_f32, 2.0, 3.0, 4.0][..]));
+    assert_eq!(columns[1].as_slice(), Some(&[1.5_f64, 2.5][..]));
+}
+
+#[test]
 fn sends_the_buffer_that_was_written() {
     let mut out = outputs(1);
     let written = out.f32_mut("y").expect("floats").as_ptr();

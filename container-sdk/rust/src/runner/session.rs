@@ -9,7 +9,7 @@ use skysail_rpc::session::{ContainerEvent, ContainerSession, Job};
 use skysail_rpc::transport::Link;
 
 use super::{Lost, Runner, SessionEnd};
-use crate::Model;
+use crate::Predictor;
 
 /// A runner that was asked to stop leaves after this long, whatever is open.
 const LEAVE: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ pub(super) struct Conversation<'a, M, L> {
     drain: Option<String>,
 }
 
-impl<'a, M: Model, L: Link> Conversation<'a, M, L> {
+impl<'a, M: Predictor, L: Link> Conversation<'a, M, L> {
     pub(super) fn open(
         runner: &'a mut Runner<M>,
         channel: ContainerChannel<'a, L>,

@@ -1,7 +1,7 @@
 //! Good and bad models under the self-test.
 
 use super::*;
-use crate::{Batch, Ctx, Outputs, Result, Signature};
+use crate::{Batch, Ctx, Model, Outputs, Result, Signature, Typed};
 
 /// Doubles its input, with a fault to choose.
 struct Faulty<const FAULT: u8>;
@@ -50,7 +50,7 @@ impl<const FAULT: u8> Model for Faulty<FAULT> {
 }
 
 fn report<const FAULT: u8>() -> Vec<String> {
-    checks::<Faulty<FAULT>>(&Options::default())
+    checks(&Typed::<Faulty<FAULT>>::default(), &Options::default())
         .iter()
         .map(line)
         .collect()
@@ -94,7 +94,7 @@ fn each_fault_is_found_and_told() {
 
 #[test]
 fn the_result_as_json_names_every_check() {
-    let checks = checks::<Faulty<LOAD>>(&Options::default());
+    let checks = checks(&Typed::<Faulty<LOAD>>::default(), &Options::default());
     let value = as_value(&checks, false);
     assert_eq!(value["ok"], false);
     assert_eq!(value["checks"][3]["name"], "load");
