@@ -16,6 +16,7 @@ mod demo;
 mod example;
 mod frontend;
 mod keys;
+mod python;
 mod seen;
 mod serve;
 mod token_file;
@@ -73,6 +74,11 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Run a front end and a Python model, and start the model again whenever its file changes
+    Dev(python::Dev),
+    /// Serve a model of a library from its file, as a container
+    #[command(subcommand)]
+    Container(python::Container),
     /// Run a bundled example model as a container
     ExampleContainer(example::Args),
     /// Start and watch the containers of deployments (run by the front end)
@@ -95,6 +101,8 @@ fn main() -> ExitCode {
         Command::Client(command) => command.run(),
         Command::Top(top) => top.run(),
         Command::Load(load) => load.run(),
+        Command::Dev(dev) => dev.run(),
+        Command::Container(container) => container.run(),
         Command::ExampleContainer(args) => Ok(example::run(args)),
         Command::Keys(command) => command.run(),
         Command::Tokens(command) => command.run(),

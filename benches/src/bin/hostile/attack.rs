@@ -68,7 +68,8 @@ const SLOW: Drip = Drip {
 /// Limits of the server, as it has them by default.
 const FIRST_BYTE: Duration = Duration::from_secs(5);
 const HEAD: Duration = Duration::from_secs(10);
-const BODY: Duration = Duration::from_secs(30);
+/// A byte a second earns next to nothing beyond the grace.
+const BODY: Duration = Duration::from_secs(6);
 const STALL: Duration = Duration::from_secs(30);
 /// What is refused when it is met is refused at once, give or take a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(1);

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 HELP = """\
 usage: python -m skysail serve TARGET [OPTIONS]   serve a model; serve TARGET --help tells the options
        python -m skysail dev FILE [OPTIONS]       a front end and the model, again whenever FILE changes
+       python -m skysail sklearn FILE [OPTIONS]   serve a fitted estimator of scikit-learn
 
 TARGET is a file or a module, and where that has several models the name of one:
 model.py, model.py:Linear, package.module, package.module:Linear
@@ -19,6 +20,7 @@ Examples:
   python -m skysail serve model.py --selftest
   python -m skysail serve model:Linear --rpc ipc:///var/lib/skysail/rpc.sock --model m --version 1
   python -m skysail dev model.py
+  python -m skysail sklearn digits.joblib --selftest
 
 Exit status: 0 done, 1 the model failed, 2 wrong usage, environment or signature, 130 interrupted.
 """
@@ -32,8 +34,12 @@ def main() -> None:
     from ._run import fail, find, serve
 
     command, rest = arguments[0], arguments[1:]
-    if command not in ("serve", "dev", "describe"):
-        fail(f"no command '{command}': serve or dev; --help shows examples")
+    if command not in ("serve", "dev", "describe", "sklearn"):
+        fail(f"no command '{command}': serve, dev or sklearn; --help shows examples")
+    if command == "sklearn":
+        from ._sklearn import sklearn
+
+        sklearn(rest)
     if not rest or rest[0] in ("-h", "--help"):
         sys.stdout.write(HELP)
         sys.exit(0 if rest else 2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import skysail
-from conftest import until
+from conftest import SKYSAIL, until
 
 LINEAR = """\
 import numpy as np, skysail
@@ -126,7 +126,8 @@ def test_dev_serves_a_file_again_when_it_changes(tmp_path):
         "def scaled(x): return x.sum(axis=1) * {}\n"
     )
     (tmp_path / "model.py").write_text(text.format(2))
-    command = [sys.executable, "-m", "skysail", "dev", "model.py", "--data-dir", "data"]
+    # Which is `python -m skysail dev`, with this program as its front end.
+    command = [SKYSAIL, "dev", "--python", sys.executable, "model.py", "--data-dir", "data"]
     command += ["--query", "127.0.0.1:0", "--management", "127.0.0.1:0"]
     with open(tmp_path / "log", "wb") as log:
         process = subprocess.Popen(command, cwd=tmp_path, stderr=log, stdout=log)
