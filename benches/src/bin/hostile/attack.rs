@@ -169,8 +169,11 @@ fn of_time(path: &str) -> Vec<Attack> {
             .opening(head("content-length: 100000\r\n\r\n{\"input\":[1,2,3"))
             .then(Then::Reset),
         Attack::new("pipelining, answers unread", 10, 10, Bite::Closed(STALL))
+            // Long ones: what a kernel takes for a client that does not read are megabytes.
             .drip(20, |_| {
-                b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(10)
+                format!("GET {LONG_ANSWER} HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                    .repeat(10)
+                    .into_bytes()
             })
             .without_reading(),
     ]

@@ -19,8 +19,9 @@ use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
 /// Answers that are shorter leave as they are.
 const COMPRESSED_BYTES_MIN: usize = 1024;
 
-/// Bytes that come out of a body before others have their turn: some 0.1 ms.
-const STEP_BYTES: usize = 64 << 10;
+/// Bytes that come out of a body before others have their turn: some 0.05 ms. A query has several
+/// turns.
+const STEP_BYTES: usize = 16 << 10;
 
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
