@@ -143,8 +143,8 @@ def definition(estimator: Any, options: Any) -> Definition:
 
     @model(x=f"{options.dtype}[{features}]", returns=returns, max_batch=options.max_batch)
     class Estimator:
-        def predict(self, x: Any) -> Tuple[Any, ...]:
-            return tuple(plain(rows) for _, rows in ask(estimator, methods, x))
+        def predict(self, x: Any) -> Dict[str, Any]:
+            return {name: plain(rows) for name, rows in ask(estimator, methods, x)}
 
     return definition_of(Estimator)
 
