@@ -35,6 +35,7 @@ const EDGES: [(&str, &[&str]); 16] = [
         "skysail-server",
         &[
             "skysail-api",
+            "skysail-conformance",
             "skysail-container",
             "skysail-control",
             "skysail-core",
