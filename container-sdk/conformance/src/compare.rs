@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use skysail_rpc::message::{Hello, Message, Outcome, Part, PartKind, Reply};
 
+use crate::wrong::same;
+
 /// Tells what differs, if anything that matters does.
 pub(crate) fn compare(expected: &Message, found: &Message) -> Result<(), String> {
     match (expected, found) {
@@ -133,13 +135,6 @@ fn sorted(parts: &[Part]) -> Vec<&Part> {
     let mut parts: Vec<&Part> = parts.iter().collect();
     parts.sort_by_key(|part| (part.tensor, kind(part.kind)));
     parts
-}
-
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, found: &T) -> Result<(), String> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(format!("{what} is {found:?}, {expected:?} expected"))
 }
 
 fn contains(what: &str, expected: &str, found: &str) -> Result<(), String> {

@@ -1,13 +1,12 @@
 //! The front end's side of an exchange.
 
-use std::time::Duration;
-
-use skysail_rpc::message::{BatchId, DecodeError, Encoder, Frame, Message};
-use skysail_rpc::transport::{Incoming, Listener, PeerId, SendError};
+use skysail_rpc::message::{BatchId, Encoder, Frame, Message};
+use skysail_rpc::transport::Listener;
 use thiserror::Error;
 
 use crate::compare::{compare, normal};
-use crate::{Exchange, Step};
+use crate::wrong::Wrong;
+use crate::{Desk, Exchange, Step};
 
 /// One line of a script from which an exchange is recorded.
 #[derive(Clone, Debug)]
@@ -35,36 +34,19 @@ pub enum Line {
 pub struct Mismatch {
     /// Counted from 1; one past the last for what came after all steps.
     pub step: usize,
-    what: Wrong,
+    pub(crate) what: Wrong,
 }
 
-#[derive(Debug, Error)]
-enum Wrong {
-    #[error("nothing came for {} ms", .0.as_millis())]
-    Silence(Duration),
-    #[error("the container sent an undecodable message: {0}")]
-    Undecodable(#[from] DecodeError),
-    #[error("cannot send to the container: {0}")]
-    Send(#[from] SendError),
-    #[error("{0}")]
-    Other(String),
-    #[error("the container closed the connection, {0} expected")]
-    Closed(&'static str),
-    #[error("a {0} came, the connection was expected to close")]
-    Open(&'static str),
-}
-
-/// Plays `exchange` with the next container that connects to `listener`, which has
-/// `patience` for each of its messages.
+/// Plays `exchange` with the next container that connects to `desk`.
 ///
 /// # Errors
 /// The first step that the container did not follow.
-pub async fn play<L: Listener>(
-    listener: &mut L,
-    exchange: &Exchange,
-    patience: Duration,
-) -> Result<(), Mismatch> {
-    let mut player = Player::new(listener, patience);
+pub async fn play<L: Listener>(desk: &mut Desk<L>, exchange: &Exchange) -> Result<(), Mismatch> {
+    let mut player = Player::new(desk);
+    if player.desk.is_shared() && !exchange.steps.iter().any(is_welcome) {
+        let what = Wrong::Skip("it ends before memory is shared".to_owned());
+        return Err(Mismatch { step: 1, what });
+    }
     for (step, line) in (1..).zip(&exchange.steps) {
         player
             .follow(line)
@@ -82,11 +64,10 @@ pub async fn play<L: Listener>(
 /// # Errors
 /// If the container says nothing, or closes the connection where it should not.
 pub async fn record<L: Listener>(
-    listener: &mut L,
+    desk: &mut Desk<L>,
     script: &[Line],
-    patience: Duration,
 ) -> Result<Vec<Step>, Mismatch> {
-    let mut player = Player::new(listener, patience);
+    let mut player = Player::new(desk);
     let mut steps = Vec::with_capacity(script.len());
     for (step, line) in (1..).zip(script) {
         steps.push(
@@ -101,6 +82,13 @@ pub async fn record<L: Listener>(
         what,
     })?;
     Ok(steps)
+}
+
+fn is_welcome(step: &Step) -> bool {
+    let Step::Frontend(frame) = step else {
+        return false;
+    };
+    matches!(Message::decode(frame), Ok(Message::Welcome(_)))
 }
 
 /// What a step waits for.
@@ -130,26 +118,20 @@ impl Wanted {
 }
 
 struct Player<'a, L> {
-    listener: &'a mut L,
-    patience: Duration,
-    peer: Option<PeerId>,
+    desk: &'a mut Desk<L>,
     /// Replies that came before the ones that were expected first.
     early: Vec<Message>,
 }
 
 impl<'a, L: Listener> Player<'a, L> {
-    fn new(listener: &'a mut L, patience: Duration) -> Self {
-        Player {
-            listener,
-            patience,
-            peer: None,
-            early: Vec::new(),
-        }
+    fn new(desk: &'a mut Desk<L>) -> Self {
+        let early = Vec::new();
+        Player { desk, early }
     }
 
     async fn follow(&mut self, step: &Step) -> Result<(), Wrong> {
         match step {
-            Step::Frontend(frame) => self.send(frame),
+            Step::Frontend(frame) => self.send(frame).await,
             Step::Closed => self.expect_closed().await,
             Step::Container { frame, or } => {
                 let expected = Message::decode(frame)?;
@@ -167,7 +149,10 @@ impl<'a, L: Listener> Player<'a, L> {
 
     async fn write_down(&mut self, line: &Line) -> Result<Step, Wrong> {
         match line {
-            Line::Send(frame) => self.send(frame).map(|()| Step::Frontend(frame.clone())),
+            Line::Send(frame) => {
+                self.send(frame).await?;
+                Ok(Step::Frontend(frame.clone()))
+            }
             Line::Closed => self.expect_closed().await.map(|()| Step::Closed),
             Line::Hear => self.write_heard(Wanted::Other, None).await,
             Line::HearHeartbeat => self.write_heard(Wanted::Heartbeat, None).await,
@@ -187,11 +172,15 @@ impl<'a, L: Listener> Player<'a, L> {
         })
     }
 
-    fn send(&mut self, frame: &Frame) -> Result<(), Wrong> {
-        let peer = self
-            .peer
-            .ok_or(Wrong::Other("nobody has connected yet".to_owned()))?;
-        Ok(self.listener.send(peer, frame)?)
+    /// Byte for byte; where memory is shared, by what means the same.
+    async fn send(&mut self, frame: &Frame) -> Result<(), Wrong> {
+        match Message::decode(frame) {
+            Ok(Message::Welcome(welcome)) if self.desk.is_shared() => {
+                self.desk.welcome(welcome).await
+            }
+            Ok(Message::Predict(predict)) if self.desk.is_shared() => self.desk.predict(predict),
+            _ => self.desk.send_frame(frame),
+        }
     }
 
     /// The next message that is wanted. Heartbeats and, where a reply is wanted, replies to
@@ -205,7 +194,7 @@ impl<'a, L: Listener> Player<'a, L> {
             return Ok(self.early.remove(at));
         }
         loop {
-            let Some(message) = self.next().await? else {
+            let Some(message) = self.desk.next().await? else {
                 return Err(Wrong::Closed(wanted.name()));
             };
             match (Wanted::like(&message), wanted) {
@@ -219,7 +208,7 @@ impl<'a, L: Listener> Player<'a, L> {
 
     async fn expect_closed(&mut self) -> Result<(), Wrong> {
         loop {
-            match self.next().await? {
+            match self.desk.next().await? {
                 None => return Ok(()),
                 Some(Message::Heartbeat { .. }) => {}
                 Some(message) => return Err(Wrong::Open(message.name())),
@@ -234,29 +223,6 @@ impl<'a, L: Listener> Player<'a, L> {
                 batch.0
             ))),
             _ => Ok(()),
-        }
-    }
-
-    /// What this exchange's container says next, or that it has closed the connection; the
-    /// first to speak is the one.
-    async fn next(&mut self) -> Result<Option<Message>, Wrong> {
-        loop {
-            let incoming = match self.listener.try_recv() {
-                Some(incoming) => incoming,
-                None => {
-                    let readable = tokio::time::timeout(self.patience, self.listener.readable());
-                    let woken = readable.await.map_err(|_| Wrong::Silence(self.patience))?;
-                    woken.map_err(|error| Wrong::Other(error.to_string()))?;
-                    continue;
-                }
-            };
-            match incoming {
-                Incoming::Frame { peer, frame, .. } if *self.peer.get_or_insert(peer) == peer => {
-                    return Ok(Some(Message::decode(&frame)?));
-                }
-                Incoming::Closed { peer } if self.peer == Some(peer) => return Ok(None),
-                _ => {}
-            }
         }
     }
 }

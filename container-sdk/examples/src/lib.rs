@@ -8,12 +8,14 @@
 //! | `sum` | x: f64\[-1\] → sum: f64 | adds the elements of each row; rows differ in length |
 //! | `upper` | text: string → upper: string | texts in capitals |
 //!
-//! They run inside the `skysail` program, as `skysail example-container NAME`.
+//! They run inside the `skysail` program, as `skysail example-container NAME`. The models of the
+//! conformance suite ([`suite`]) run there as `skysail suite-container --model NAME`.
 
 #![forbid(unsafe_code)]
 
 pub mod digits;
 pub mod noop;
+pub mod suite;
 pub mod sum;
 pub mod test_split;
 pub mod upper;

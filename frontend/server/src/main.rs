@@ -10,6 +10,7 @@ mod access;
 mod allow_list;
 mod cli;
 mod config;
+mod conformance;
 mod console;
 mod data_dir;
 mod demo;
@@ -81,6 +82,18 @@ enum Command {
     Container(python::Container),
     /// Run a bundled example model as a container
     ExampleContainer(example::Args),
+    /// Hold a container program in any language to the container protocol
+    Conformance(conformance::Args),
+    /// Serve the model of the conformance suite that --model names
+    #[command(hide = true)]
+    SuiteContainer(conformance::ContainerArgs),
+    /// Become a container that ends with the suite (run by the suite)
+    #[command(hide = true)]
+    ExecUnder {
+        parent: u32,
+        #[arg(required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Start and watch the containers of deployments (run by the front end)
     #[command(hide = true, name = "child-supervise")]
     Supervise,
@@ -104,6 +117,9 @@ fn main() -> ExitCode {
         Command::Dev(dev) => dev.run(),
         Command::Container(container) => container.run(),
         Command::ExampleContainer(args) => Ok(example::run(args)),
+        Command::Conformance(args) => args.run(),
+        Command::SuiteContainer(args) => args.run(),
+        Command::ExecUnder { parent, command } => Ok(conformance::exec(parent, &command)),
         Command::Keys(command) => command.run(),
         Command::Tokens(command) => command.run(),
         Command::Completions { shell } => {

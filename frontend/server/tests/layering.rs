@@ -36,6 +36,7 @@ const EDGES: [(&str, &[&str]); 17] = [
         "skysail-server",
         &[
             "skysail-api",
+            "skysail-conformance",
             "skysail-container",
             "skysail-control",
             "skysail-core",

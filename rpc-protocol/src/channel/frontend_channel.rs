@@ -15,7 +15,7 @@ use super::relay::Relay;
 use super::rings::Rings;
 use super::setup::host;
 use super::visits::{Lease, Terms, Visit, Visits};
-use crate::message::{DecodeError, Encoder, Hello, Message, Offer};
+use crate::message::{DecodeError, Encoder, Frame, Hello, Message, Offer};
 use crate::tensor::{Schema, TensorSpec};
 use crate::transport::{Incoming, Listener, Origin, PeerId, SendError};
 
@@ -207,9 +207,17 @@ impl<L: Listener> FrontendChannel<L> {
             return Ok(());
         }
         let frame = self.encoder.encode(&message);
+        self.send_frame(peer, &frame)
+    }
+
+    /// Sends a frame byte for byte by the transport: for whoever plays what was recorded.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_frame(&mut self, peer: PeerId, frame: &Frame) -> Result<(), SendError> {
         // Sending may take what would have woken this task.
         self.others.wake();
-        self.listener.send(peer, &frame)
+        self.listener.send(peer, frame)
     }
 
     /// The next thing heard, if there is one.

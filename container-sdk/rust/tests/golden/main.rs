@@ -1,16 +1,17 @@
-//! The Rust SDK plays every golden exchange. PROTOCOL 9
+//! The Rust SDK plays every golden exchange, in this process. PROTOCOL 9
 //!
 //! `SKYSAIL_BLESS=1` writes the files again from the scripts; read the difference before it is
 //! committed.
 
-mod models;
 mod scripts;
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Duration;
 
-use skysail_conformance::{Exchange, Line, Step, play, record};
+use skysail_conformance::{Desk, Exchange, Line, Step, play, record};
+use skysail_container::{Options, Runner};
+use skysail_examples::suite;
 use skysail_rpc::message::Frame;
 use skysail_rpc::transport::memory::{self, MemoryListener};
 
@@ -21,21 +22,27 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schema/golden")
 }
 
-/// Serves `container` to the listener while `frontend` runs.
-fn with_container<T>(container: &str, frontend: impl AsyncFnOnce(&mut MemoryListener) -> T) -> T {
-    let (mut listener, connector) = memory::listen();
-    let name = container.to_owned();
+/// Serves `container` to the desk while `frontend` runs.
+fn with_container<T>(
+    container: &str,
+    frontend: impl AsyncFnOnce(&mut Desk<MemoryListener>) -> T,
+) -> T {
+    let (listener, connector) = memory::listen();
+    let model = suite::model(container).expect("a model of the suite");
+    let mut options = Options::named(container, "1");
+    options.slots = 2;
     let container = std::thread::spawn(move || {
         let mut link = connector.connect().expect("the listener is there");
-        models::session(&name, &mut link);
+        let mut runner = Runner::load_from(&model, &options).expect("loads");
+        runner.session(&mut link);
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build();
-    let result = runtime
-        .expect("a runtime")
-        .block_on(frontend(&mut listener));
-    drop(listener);
+    let result = runtime.expect("a runtime").block_on(async {
+        let mut desk = Desk::new(listener, PATIENCE);
+        frontend(&mut desk).await
+    });
     container.join().expect("the container does not panic");
     result
 }
@@ -66,8 +73,8 @@ fn sent_by_script(script: &[Line]) -> Vec<Vec<u8>> {
 
 fn bless() {
     for (name, clause, container, script) in scripts::all() {
-        let steps = with_container(container, async |listener| {
-            record(listener, &script, PATIENCE)
+        let steps = with_container(container, async |desk| {
+            record(desk, &script)
                 .await
                 .unwrap_or_else(|error| panic!("{name}: {error}"))
         });
@@ -109,9 +116,7 @@ fn every_golden_exchange_is_played() {
     let exchanges = exchanges();
     assert!(!exchanges.is_empty(), "there is something to play");
     for exchange in &exchanges {
-        let played = with_container(&exchange.container, async |listener| {
-            play(listener, exchange, PATIENCE).await
-        });
+        let played = with_container(&exchange.container, async |desk| play(desk, exchange).await);
         played.unwrap_or_else(|error| panic!("{}: {error}", exchange.name));
     }
 }

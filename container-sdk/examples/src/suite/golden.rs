@@ -2,34 +2,9 @@
 
 use std::time::Duration;
 
-use skysail_container::{
-    Batch, Cell, Ctx, DataType, Model, Options, Outputs, Payload, Result, Runner, SessionEnd,
-    Signature,
-};
-use skysail_rpc::transport::Link;
+use skysail_container::{Batch, Cell, Ctx, DataType, Model, Outputs, Payload, Result, Signature};
 
-/// One session of the model `name`, version 1.
-pub(crate) fn session(name: &str, link: &mut impl Link) -> SessionEnd {
-    match name {
-        "sum" => session_of::<Sum>(name, link),
-        "golden-fixed" => session_of::<Fixed>(name, link),
-        "golden-texts" => session_of::<Texts>(name, link),
-        "golden-types" => session_of::<Types>(name, link),
-        "golden-shapes" => session_of::<Shapes>(name, link),
-        "golden-picky" => session_of::<Picky>(name, link),
-        "golden-slow" => session_of::<Slow>(name, link),
-        other => panic!("no model is named {other}"),
-    }
-}
-
-fn session_of<M: Model>(name: &str, link: &mut impl Link) -> SessionEnd {
-    let mut options = Options::named(name, "1");
-    options.slots = 2;
-    let mut runner = Runner::<M>::new(&options).expect("loads");
-    runner.session(link)
-}
-
-struct Sum;
+pub(super) struct Sum;
 
 impl Model for Sum {
     fn signature() -> Signature {
@@ -53,7 +28,7 @@ impl Model for Sum {
     }
 }
 
-struct Fixed;
+pub(super) struct Fixed;
 
 impl Model for Fixed {
     fn signature() -> Signature {
@@ -80,7 +55,7 @@ impl Model for Fixed {
     }
 }
 
-struct Texts;
+pub(super) struct Texts;
 
 impl Model for Texts {
     fn signature() -> Signature {
@@ -109,7 +84,7 @@ impl Model for Texts {
     }
 }
 
-struct Types;
+pub(super) struct Types;
 
 impl Model for Types {
     fn signature() -> Signature {
@@ -159,7 +134,7 @@ fn copy<T: skysail_container::Element>(
     Ok(())
 }
 
-struct Shapes;
+pub(super) struct Shapes;
 
 impl Model for Shapes {
     fn signature() -> Signature {
@@ -194,7 +169,7 @@ impl Model for Shapes {
     }
 }
 
-struct Picky;
+pub(super) struct Picky;
 
 impl Model for Picky {
     fn signature() -> Signature {
@@ -223,7 +198,7 @@ impl Model for Picky {
     }
 }
 
-struct Slow;
+pub(super) struct Slow;
 
 impl Model for Slow {
     fn signature() -> Signature {
