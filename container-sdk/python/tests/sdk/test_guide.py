@@ -24,6 +24,7 @@ def test_everything_in_the_guide_works_in_its_order(tmp_path):
     assert [name for _, name, _ in blocks if name] == [
         "linear.py",
         "test_linear.py",
+        "train.py",
         "ask.py",
         "prices.py",
     ]
