@@ -68,6 +68,15 @@ typedef struct skysail_ctx skysail_ctx;
 typedef struct skysail_outputs skysail_outputs;
 
 /**
+ * Address space in which data of a batch is shown once, and reads as zeros ever after.
+ *
+ * For languages with a garbage collector: only that knows when nobody reads any more what a model was
+ * shown, and it tells it late. All addresses of a stage can be read until it is freed, and none shows
+ * anything twice.
+ */
+typedef struct skysail_stage skysail_stage;
+
+/**
  * An element type: one of SKYSAIL_BOOL to SKYSAIL_STRING. Elements are little-endian.
  */
 typedef uint32_t skysail_dtype;
@@ -129,7 +138,7 @@ typedef struct skysail_model {
    */
   size_t size;
   /**
-   * Inputs and outputs by one row each, such as "x: f32[784], n: i64 -> y: f32[10]". Element types
+   * Inputs and outputs by one row each, such as `x: f32[784], n: i64 -> y: f32[10]`. Element types
    * are bool, u8 to u64, i8 to i64, f16, bf16, f32, f64, bytes and string; without brackets a row
    * has one element; -1 is a dimension in which rows may differ.
    */
@@ -400,6 +409,35 @@ int skysail_push_text(struct skysail_outputs *out,
 int skysail_fail_row(struct skysail_outputs *out,
                      size_t row,
                      const char* message);
+
+/**
+ * A stage of so many bytes of address space, which takes no memory; NULL if there is not so much.
+ */
+struct skysail_stage *skysail_stage_new(size_t bytes);
+
+/**
+ * Where its addresses begin.
+ */
+const void *skysail_stage_base(const struct skysail_stage *stage);
+
+/**
+ * Shows the data of an input, by its place in the signature, until the stage is cleared: the offset from
+ * its base. SIZE_MAX if there is no room left, or the data did not come by shared memory: copy it then.
+ */
+size_t skysail_stage_show(struct skysail_stage *stage,
+                          const struct skysail_batch *batch,
+                          size_t index);
+
+/**
+ * Replaces what was shown by zeros, which must be done before predict returns. If it fails, the process
+ * had better end: what was shown would change.
+ */
+int skysail_stage_clear(struct skysail_stage *stage);
+
+/**
+ * Frees the addresses, which nobody may read any more. NULL is nothing to free.
+ */
+void skysail_stage_free(struct skysail_stage *stage);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -97,6 +97,13 @@ impl Batch {
         Ok(&self.input(name)?.tensor)
     }
 
+    /// All elements of an input.
+    pub(crate) fn payload_at(&self, index: usize) -> Result<&Payload> {
+        self.tensor_at(index)?;
+        let column = self.inputs[index].column.as_ref();
+        Ok(column.ok_or("the batch is over")?.data())
+    }
+
     pub(crate) fn data(&self, name: &str, dtype: Dtype) -> Result<*const c_void> {
         let input = self.input(name)?;
         check_dtype("input", &input.known.spec, dtype)?;

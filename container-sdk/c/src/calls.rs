@@ -24,6 +24,7 @@ use crate::failure::{self, Failure, Result, guarded};
 use crate::foreign::{Arguments, Data, ModelPointer, Text};
 use crate::model::{Definition, SKYSAIL_FAILED, SKYSAIL_UNFIT};
 use crate::outputs::Outputs;
+use crate::stage::Stage;
 use crate::tensor::{Dtype, Tensor, datatype};
 
 /// The version of this ABI. It counts changes that a built program does not bear; the library's name
@@ -280,6 +281,45 @@ pub extern "C" fn skysail_fail_row(out: Option<&mut Outputs>, row: usize, messag
         let message = message.lossy().unwrap_or_default();
         given(out, "out")?.fail_row(row, message)
     })
+}
+
+/// A stage of so many bytes of address space, which takes no memory; NULL if there is not so much.
+#[unsafe(no_mangle)]
+pub extern "C" fn skysail_stage_new(bytes: usize) -> Option<Box<Stage>> {
+    guarded(None, || Ok(Some(Box::new(Stage::new(bytes)?))))
+}
+
+/// Where its addresses begin.
+#[unsafe(no_mangle)]
+pub extern "C" fn skysail_stage_base(stage: Option<&Stage>) -> *const c_void {
+    guarded(ptr::null(), || Ok(given(stage, "stage")?.base()))
+}
+
+/// Shows the data of an input, by its place in the signature, until the stage is cleared: the offset from
+/// its base. SIZE_MAX if there is no room left, or the data did not come by shared memory: copy it then.
+#[unsafe(no_mangle)]
+pub extern "C" fn skysail_stage_show(
+    stage: Option<&mut Stage>,
+    batch: Option<&Batch>,
+    index: usize,
+) -> usize {
+    guarded(usize::MAX, || {
+        let payload = given(batch, "batch")?.payload_at(index)?;
+        Ok(given(stage, "stage")?.show(payload).unwrap_or(usize::MAX))
+    })
+}
+
+/// Replaces what was shown by zeros, which must be done before predict returns. If it fails, the process
+/// had better end: what was shown would change.
+#[unsafe(no_mangle)]
+pub extern "C" fn skysail_stage_clear(stage: Option<&mut Stage>) -> c_int {
+    status(|| given(stage, "stage")?.clear())
+}
+
+/// Frees the addresses, which nobody may read any more. NULL is nothing to free.
+#[unsafe(no_mangle)]
+pub extern "C" fn skysail_stage_free(stage: Option<Box<Stage>>) {
+    drop(stage);
 }
 
 fn given<T>(handle: Option<T>, what: &str) -> Result<T> {

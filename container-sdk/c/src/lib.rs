@@ -35,4 +35,5 @@ mod model;
 mod outputs;
 mod rows;
 mod signature;
+mod stage;
 mod tensor;

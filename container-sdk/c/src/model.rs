@@ -31,7 +31,7 @@ pub const SKYSAIL_ZEROS: c_int = 1;
 pub struct Model {
     /// sizeof(skysail_model). Later versions of the struct are longer.
     pub size: usize,
-    /// Inputs and outputs by one row each, such as "x: f32[784], n: i64 -> y: f32[10]". Element types
+    /// Inputs and outputs by one row each, such as `x: f32[784], n: i64 -> y: f32[10]`. Element types
     /// are bool, u8 to u64, i8 to i64, f16, bf16, f32, f64, bytes and string; without brackets a row
     /// has one element; -1 is a dimension in which rows may differ.
     pub signature: *const c_char,

@@ -5,7 +5,9 @@
 use std::path::Path;
 
 /// In the order of the header.
-const SOURCES: [&str; 6] = ["tensor", "batch", "outputs", "ctx", "model", "calls"];
+const SOURCES: [&str; 7] = [
+    "tensor", "batch", "outputs", "ctx", "stage", "model", "calls",
+];
 
 #[test]
 fn the_header_is_current() {

@@ -36,7 +36,14 @@ static int misuse(const skysail_ctx *ctx, struct kept *kept, const skysail_batch
     const skysail_tensor shape = {.name = "n", .dtype = SKYSAIL_I32, .rank = 2, .dims = two};
     const skysail_tensor more = {.name = "n", .dtype = SKYSAIL_I32, .rank = 1, .dims = one, .data = numbers, .bytes = 8};
     const skysail_tensor nameless = {.dtype = SKYSAIL_I32};
+    skysail_stage *stage = skysail_stage_new(1 << 20);
     (void)ctx, (void)kept;
+    if (!stage || !skysail_stage_base(stage) || skysail_stage_show(stage, in, 9) != SIZE_MAX ||
+        skysail_stage_show(stage, in, 0) != SIZE_MAX || skysail_stage_clear(stage) != 0 ||
+        skysail_stage_clear(NULL) == 0 || skysail_stage_new(SIZE_MAX))
+        return skysail_fail("the stage");
+    skysail_stage_free(stage);
+    skysail_stage_free(NULL);
     for (size_t step = 0; step < sizeof expected / sizeof *expected; step++) {
         int failed = 0;
         switch (step) {
