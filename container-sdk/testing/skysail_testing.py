@@ -51,12 +51,15 @@ class Container:
         return self.log_path.read_text(errors="replace")
 
     def wait_ready(self):
+        """Waits until it is there and its batches travel through shared memory: the replica."""
+
         def is_so():
             assert self.process.poll() is None, f"it ended: {self.log()}"
             served = self.front.manage("GET", "status")["models"]
-            return [v for v in served if v["name"] == self.name and v["replicas"]]
+            replicas = [r for v in served if v["name"] == self.name for r in v["replicas"]]
+            return [replica for replica in replicas if replica["transport"] == "shm"]
 
-        return until(f"a replica of {self.name}", is_so)[0]["replicas"][0]
+        return until(f"a replica of {self.name}", is_so)[0]
 
     def wait_end(self):
         """Its exit status."""

@@ -2,7 +2,7 @@
  * The native half of skysail.jar: class skysail.Native over the C ABI of the container SDK.
  *
  * All of it runs on the thread that called Native.run. Texts cross as UTF-8 in byte arrays, elements as
- * arrays of the primitive type of their width, copied: what a model keeps of them is Java's own. Java
+ * arrays of the primitive type of their width, copied, or large ones of inputs on a stage. Java
  * checks names, types and the life of handles before it calls; what is checked here besides are
  * references that may be null when memory is short.
  */
@@ -267,4 +267,35 @@ JNIEXPORT void JNICALL Java_skysail_Native_log(JNIEnv *env, jclass type, jint le
     (void)type;
     skysail_log(level, text);
     free(text);
+}
+
+JNIEXPORT jlong JNICALL Java_skysail_Native_stage(JNIEnv *env, jclass type, jlong bytes) {
+    (void)env, (void)type;
+    return address(skysail_stage_new((size_t)bytes));
+}
+
+JNIEXPORT jobject JNICALL Java_skysail_Native_stageBuffer(JNIEnv *env, jclass type, jlong stage,
+                                                          jlong bytes) {
+    (void)type;
+    return (*env)->NewDirectByteBuffer(env, (void *)skysail_stage_base(handle(stage)), bytes);
+}
+
+/* The offset, or -1. */
+JNIEXPORT jlong JNICALL Java_skysail_Native_stageShow(JNIEnv *env, jclass type, jlong stage, jlong batch,
+                                                      jint index) {
+    (void)env, (void)type;
+    return (jlong)skysail_stage_show(handle(stage), handle(batch), (size_t)index);
+}
+
+JNIEXPORT void JNICALL Java_skysail_Native_stageClear(JNIEnv *env, jclass type, jlong stage) {
+    (void)env, (void)type;
+    if (skysail_stage_clear(handle(stage)) == 0) return;
+    /* Buffers that the model keeps would show other queries. */
+    skysail_log(SKYSAIL_ERROR, skysail_last_error());
+    abort();
+}
+
+JNIEXPORT void JNICALL Java_skysail_Native_stageFree(JNIEnv *env, jclass type, jlong stage) {
+    (void)env, (void)type;
+    skysail_stage_free(handle(stage));
 }

@@ -126,7 +126,7 @@ class TestErrors(unittest.TestCase):
         return str(error.exception)
 
     def test_errors_cost_their_batch_or_row_and_never_the_jvm(self):
-        container = front.serve("moody", [*JAVA, "Moody"])
+        container = front.serve("moody", [*JAVA, "-Dskysail.stage.bytes=1048576", "Moody"])
         self.assertEqual(self.say("well", "")["said"]["data"], ["well", ""])
         for word, told in [
             ("fail", "java.io.IOException: as you wish: é"),
@@ -154,6 +154,10 @@ class TestErrors(unittest.TestCase):
         self.assertTrue(1 <= self.say("time")["n"]["data"][0] <= 60)
         for value in range(100):
             self.say("keep", value=float(value))
+        # Large enough for a stage, and enough for many.
+        for value in range(100, 140):
+            answer = self.say(*["keep", "first"] * 4, value=float(value))
+            self.assertEqual(answer["n"]["data"], [0, value] * 4)
         self.assertIn("the batch is over", self.refused("kept"))
         self.assertEqual(self.say("well")["said"]["data"], ["well"])
         self.assertEqual(container.end(), 0, container.log())

@@ -9,6 +9,7 @@ import java.nio.LongBuffer;
 import java.nio.ShortBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.AbstractList;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.RandomAccess;
 
@@ -16,16 +17,22 @@ import java.util.RandomAccess;
  * The rows that one call of {@link Model#predict} answers: dense, typed views of its inputs.
  *
  * <p>It is used in that call, on its thread. The buffers are read-only; each call gives a new one, from the
- * first element to the last. What is kept of them stays as it is.
+ * first element to the last. Large ones are where the rows were received, small ones are copies. They are to be
+ * read until {@code predict} returns, by any thread; a buffer that is kept is empty from then on, and what was
+ * made of it reads as zeros or as before. To keep elements, {@code get} them into an array.
  */
 public final class Batch {
     private final Handle handle;
     private final List<Tensor> inputs;
     private final int rows;
+    private final Stages stages;
+    /** Of each input what it is shown by: a primitive array, or a buffer on a stage. */
     private final Object[] elements;
+    private final List<Buffer> given = new ArrayList<>();
 
-    Batch(Handle handle, List<Tensor> inputs, int rows) {
+    Batch(Handle handle, Stages stages, List<Tensor> inputs, int rows) {
         this.handle = handle;
+        this.stages = stages;
         this.inputs = inputs;
         this.rows = rows;
         this.elements = new Object[inputs.size()];
@@ -48,7 +55,9 @@ public final class Batch {
      * @throws SkysailException if there is no such input, or it holds something else
      */
     public FloatBuffer f32(String name) {
-        return FloatBuffer.wrap((float[]) elements(name, "f32")).asReadOnlyBuffer();
+        Object found = elements(name, "f32");
+        return given(found instanceof ByteBuffer shown ? shown.asFloatBuffer()
+                : FloatBuffer.wrap((float[]) found).asReadOnlyBuffer());
     }
 
     /**
@@ -59,7 +68,9 @@ public final class Batch {
      * @throws SkysailException if there is no such input, or it holds something else
      */
     public DoubleBuffer f64(String name) {
-        return DoubleBuffer.wrap((double[]) elements(name, "f64")).asReadOnlyBuffer();
+        Object found = elements(name, "f64");
+        return given(found instanceof ByteBuffer shown ? shown.asDoubleBuffer()
+                : DoubleBuffer.wrap((double[]) found).asReadOnlyBuffer());
     }
 
     /**
@@ -70,7 +81,9 @@ public final class Batch {
      * @throws SkysailException if there is no such input, or it holds something else
      */
     public LongBuffer i64(String name) {
-        return LongBuffer.wrap((long[]) elements(name, "i64", "u64")).asReadOnlyBuffer();
+        Object found = elements(name, "i64", "u64");
+        return given(found instanceof ByteBuffer shown ? shown.asLongBuffer()
+                : LongBuffer.wrap((long[]) found).asReadOnlyBuffer());
     }
 
     /**
@@ -81,7 +94,9 @@ public final class Batch {
      * @throws SkysailException if there is no such input, or it holds something else
      */
     public IntBuffer i32(String name) {
-        return IntBuffer.wrap((int[]) elements(name, "i32", "u32")).asReadOnlyBuffer();
+        Object found = elements(name, "i32", "u32");
+        return given(found instanceof ByteBuffer shown ? shown.asIntBuffer()
+                : IntBuffer.wrap((int[]) found).asReadOnlyBuffer());
     }
 
     /**
@@ -93,8 +108,9 @@ public final class Batch {
      * @throws SkysailException if there is no such input, or it holds something else
      */
     public ShortBuffer i16(String name) {
-        short[] found = (short[]) elements(name, "i16", "u16", "f16", "bf16");
-        return ShortBuffer.wrap(found).asReadOnlyBuffer();
+        Object found = elements(name, "i16", "u16", "f16", "bf16");
+        return given(found instanceof ByteBuffer shown ? shown.asShortBuffer()
+                : ShortBuffer.wrap((short[]) found).asReadOnlyBuffer());
     }
 
     /**
@@ -105,7 +121,9 @@ public final class Batch {
      * @throws SkysailException if there is no such input, or it holds something else
      */
     public ByteBuffer i8(String name) {
-        return ByteBuffer.wrap((byte[]) elements(name, "i8", "u8", "bool")).asReadOnlyBuffer();
+        Object found = elements(name, "i8", "u8", "bool");
+        return given(found instanceof ByteBuffer shown ? shown.duplicate()
+                : ByteBuffer.wrap((byte[]) found).asReadOnlyBuffer());
     }
 
     /**
@@ -202,9 +220,23 @@ public final class Batch {
         int index = Tensor.find("input", inputs, name);
         inputs.get(index).check("input", types);
         if (elements[index] == null) {
-            elements[index] = Native.elements(address, index);
+            Tensor tensor = inputs.get(index);
+            long bytes = tensor.isRowWise() ? 0 : rows * tensor.elements() * tensor.width;
+            ByteBuffer shown = stages.show(address, index, bytes);
+            elements[index] = shown != null ? shown : Native.elements(address, index);
         }
         return elements[index];
+    }
+
+    private <B extends Buffer> B given(B buffer) {
+        given.add(buffer);
+        return buffer;
+    }
+
+    /** Ends what was given. */
+    void end() {
+        handle.end();
+        given.forEach(buffer -> buffer.limit(0));
     }
 
     private int scalar(String name, String... types) {

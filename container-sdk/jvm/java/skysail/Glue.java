@@ -15,6 +15,7 @@ final class Glue {
 
     private final Model model;
     private final Schema schema;
+    private final Stages stages = new Stages();
     private Ctx ctx;
     private byte[] message = {};
 
@@ -34,16 +35,17 @@ final class Glue {
     }
 
     int predict(long batch, long out, int rows, long remainingUs) {
-        Handle input = new Handle(batch);
+        Batch input = new Batch(new Handle(batch), stages, schema.inputs, rows);
         Handle output = new Handle(out);
         try {
             Outputs outputs = new Outputs(output, schema.outputs, rows);
-            model.predict(new Batch(input, schema.inputs, rows), outputs, ctx.within(remainingUs));
+            model.predict(input, outputs, ctx.within(remainingUs));
             outputs.finish();
             return GOOD;
         } catch (Throwable error) {
             return failure(error);
         } finally {
+            stages.clear();
             input.end();
             output.end();
         }

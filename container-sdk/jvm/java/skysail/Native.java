@@ -2,6 +2,7 @@ package skysail;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -70,6 +71,16 @@ final class Native {
     static native void push(long out, int index, Object elements, int width, long[] dims, long[] offsets);
 
     static native void failRow(long out, int row, byte[] why);
+
+    static native long stage(long bytes);
+
+    static native ByteBuffer stageBuffer(long stage, long bytes);
+
+    static native long stageShow(long stage, long batch, int index);
+
+    static native void stageClear(long stage);
+
+    static native void stageFree(long stage);
 
     static native void log(int level, byte[] what);
 }
