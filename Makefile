@@ -23,7 +23,7 @@ bench: ## All benches; figures are for this machine only
 
 FUZZ_SECONDS ?= 300
 
-soak: ## Long runs by hand: 1,000 kills, many more cases, each fuzz target, Miri, loom; needs nightly and cargo-fuzz
+soak: ## Long runs by hand: 1,000 kills, many more cases, each fuzz target, a million batches in C and Java, Miri, loom; needs nightly and cargo-fuzz
 	SKYSAIL_KILLS=1000 cargo test --locked --release -p skysail-server --test kills
 	PROPTEST_CASES=100000 cargo test --locked --release -p skysail-rpc -p skysail-core -p skysail-api
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
@@ -31,6 +31,8 @@ soak: ## Long runs by hand: 1,000 kills, many more cases, each fuzz target, Miri
 	MIRIFLAGS=-Zmiri-disable-isolation CARGO_TARGET_DIR=target/miri \
 		cargo +nightly miri test --locked -p skysail-memory
 	SKYSAIL_SOAK_BATCHES=1000000 container-sdk/python/tests/python -k memory
+	SKYSAIL_SOAK_BATCHES=1000000 container-sdk/c/tests/c test_c.TestLife
+	SKYSAIL_SOAK_BATCHES=1000000 container-sdk/jvm/tests/jvm test_jvm.TestLife
 	tools/fuzz $(FUZZ_SECONDS)
 
 fmt:

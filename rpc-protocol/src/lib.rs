@@ -23,7 +23,7 @@ pub mod session;
 pub mod tensor;
 pub mod transport;
 
-pub use skysail_memory::{Payload, PayloadBuf, copies, payload, rows, views};
+pub use skysail_memory::{Payload, PayloadBuf, copies, payload, rows, stage, views};
 pub use tensor::{Cell, Column, ColumnBuilder, DataType, Element, Schema, TensorSpec};
 
 /// The protocol versions that this build speaks, lowest and highest.

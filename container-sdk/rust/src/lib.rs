@@ -39,7 +39,7 @@
 //! | [`serve()`], [`run`], [`Options`] | the program around a model |
 //! | [`Source`], [`Predictor`], [`serve_from`], [`run_from`] | the same for models whose signature is known only at run time: layers for other languages |
 //! | [`Worker`] | a loaded model that answers one batch; also for an author's tests |
-//! | [`Views`] | a batch's bytes for a language that cannot promise to let go of them |
+//! | [`Views`], [`Stage`] | a batch's bytes for a language that cannot promise to let go of them |
 //! | [`Runner`] | a worker in sessions with a front end, over any transport |
 //!
 //! Nothing here knows the front end.
@@ -72,6 +72,7 @@ pub use signature::Signature;
 pub use source::{Predictor, Source, Typed, warm_up_with_zeros};
 pub use worker::{Answer, Worker};
 
+pub use skysail_rpc::stage::Stage;
 pub use skysail_rpc::views::{View, Views};
 pub use skysail_rpc::{
     Cell, Column, ColumnBuilder, DataType, Element, Payload, Schema, TensorSpec,

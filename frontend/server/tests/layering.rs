@@ -11,6 +11,7 @@ const EDGES: [(&str, &[&str]); 17] = [
     ("skysail-rpc", &["skysail-memory", "skysail-schema"]),
     ("skysail-container", &["skysail-rpc"]),
     ("skysail-examples", &["skysail-container"]),
+    ("skysail-c", &["skysail-container"]),
     ("skysail-conformance", &["skysail-rpc"]),
     ("skysail-core", &["skysail-rpc"]),
     ("skysail-monitor", &[]),

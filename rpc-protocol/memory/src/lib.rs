@@ -8,6 +8,7 @@
 //! | [`region`] | memory of one session: words that both ends see, and bulk bytes of one writer |
 //! | [`ring`] | a queue of descriptors between two processes, and its sleep flag |
 //! | [`views`] | memory of a peer shown to code that may keep it |
+//! | [`stage`] | the same, where only a garbage collector knows what is kept |
 //! | [`recycled`] | lists whose room is used again |
 //! | [`copies`] | how many payload bytes were copied, and why |
 //!
@@ -32,6 +33,8 @@ pub mod region;
 pub mod ring;
 #[cfg(not(loom))]
 pub mod rows;
+#[cfg(not(loom))]
+pub mod stage;
 mod sync;
 #[cfg(not(loom))]
 pub mod views;

@@ -1,0 +1,2 @@
+/** Not a model. */
+public class NoModel {}
