@@ -108,7 +108,8 @@ class FrontEnd:
         response = connection.getresponse()
         said = response.read()
         if response.status >= 300:
-            raise Refused(f"{response.status}: {said.decode()}")
+            ended = [c.log() for c in self.containers if c.process.poll()]
+            raise Refused("\n".join([f"{response.status}: {said.decode()}", *ended]))
         length = int(response.headers.get("Inference-Header-Content-Length", len(said)))
         return json.loads(said[:length]) if said else None, said[length:]
 

@@ -39,7 +39,7 @@ static int misuse(const skysail_ctx *ctx, struct kept *kept, const skysail_batch
     skysail_stage *stage = skysail_stage_new(1 << 20);
     (void)ctx, (void)kept;
     if (!stage || !skysail_stage_base(stage) || skysail_stage_show(stage, in, 9) != SIZE_MAX ||
-        skysail_stage_show(stage, in, 0) != SIZE_MAX || skysail_stage_clear(stage) != 0 ||
+        skysail_stage_show(NULL, in, 0) != SIZE_MAX || skysail_stage_clear(stage) != 0 ||
         skysail_stage_clear(NULL) == 0 || skysail_stage_new(SIZE_MAX))
         return skysail_fail("the stage");
     skysail_stage_free(stage);
