@@ -131,7 +131,7 @@ fn a_container_of_another_input_type_is_refused() {
         "1",
     ]);
     let output = command.args(["--rpc", &frontend.rpc[0]]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(stderr(&output).contains("doubles"), "{}", stderr(&output));
     until("nobody joined", || {
         frontend.replicas().is_empty().then_some(())
