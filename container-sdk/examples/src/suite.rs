@@ -7,6 +7,8 @@ mod more;
 
 use skysail_container::{Ctx, Model, Options, Predictor, Result, Signature, Source, run_from};
 
+use crate::sum::Sum;
+
 /// A model of the suite that is not loaded yet.
 #[derive(Clone, Copy, Debug)]
 pub struct SuiteModel {
@@ -16,7 +18,7 @@ pub struct SuiteModel {
 }
 
 const MODELS: [SuiteModel; 12] = [
-    SuiteModel::of::<golden::Sum>("sum"),
+    SuiteModel::of::<Sum>("sum"),
     SuiteModel::of::<golden::Fixed>("golden-fixed"),
     SuiteModel::of::<golden::Texts>("golden-texts"),
     SuiteModel::of::<golden::Types>("golden-types"),

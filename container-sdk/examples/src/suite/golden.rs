@@ -1,32 +1,8 @@
-//! The models of the golden exchanges, as `schema/golden/README.md` says.
+//! The models of the golden exchanges, as `schema/golden/README.md` says; `sum` is the example.
 
 use std::time::Duration;
 
 use skysail_container::{Batch, Cell, Ctx, DataType, Model, Outputs, Payload, Result, Signature};
-
-pub(super) struct Sum;
-
-impl Model for Sum {
-    fn signature() -> Signature {
-        Signature::new()
-            .input("x", "f64[-1]")
-            .output("sum", "f64")
-            .max_batch(64)
-    }
-
-    fn load(_: &Ctx) -> Result<Self> {
-        Ok(Sum)
-    }
-
-    fn predict(&mut self, batch: &Batch, out: &mut Outputs, _: &Ctx) -> Result<()> {
-        let sums = out.tensor_mut::<f64>("sum")?;
-        // Not `sum`, which is -0.0 for an empty row.
-        let rows = batch.row_slices::<f64>("x")?;
-        rows.zip(sums)
-            .for_each(|(x, sum)| *sum = x.iter().fold(0.0, |sum, x| sum + x));
-        Ok(())
-    }
-}
 
 pub(super) struct Fixed;
 

@@ -1,10 +1,8 @@
 """A front end, and containers by the installed package; see the script ``../python``."""
 
-import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -12,22 +10,12 @@ import pytest
 
 import skysail
 
-SKYSAIL = os.environ["SKYSAIL"]
+sys.path.insert(0, str(Path(__file__).parents[3] / "testing"))
+
+import skysail_testing  # noqa: E402
+from skysail_testing import PATIENCE_SECONDS, SKYSAIL, until  # noqa: E402
+
 MODELS = Path(__file__).parent / "models"
-#: Long enough for any machine; what takes longer has failed.
-PATIENCE_SECONDS = 120
-
-
-def until(what, is_so):
-    """Polls until it is so."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        found = is_so()
-        if found:
-            return found
-        if time.monotonic() > end:
-            raise AssertionError(f"gave up waiting: {what}")
-        time.sleep(0.02)
 
 
 class Container:
@@ -65,21 +53,12 @@ class Container:
             raise
 
 
-class FrontEnd:
-    """A front end on free ports, in a directory of its own."""
+class FrontEnd(skysail_testing.FrontEnd):
+    """One that is asked by the package's own client."""
 
     def __init__(self):
-        self.temporary = tempfile.TemporaryDirectory(prefix="skysail-python-")
-        self.directory = self.temporary.name
-        command = [SKYSAIL, "serve", "--json", "--data-dir", f"{self.directory}/data"]
-        for port in ("query", "management", "rpc"):
-            command += [f"--{port}", "127.0.0.1:0"]
-        command += ["--log", "error", "--drain-notice", "0"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        self.ready = json.loads(self.process.stdout.readline())
-        self.rpc = next(rpc for rpc in self.ready["rpc"] if rpc.startswith("ipc:"))
+        super().__init__()
         self.client = skysail.Client(self.ready["query"], self.ready["management"], timeout=60)
-        self.containers = []
 
     def start(self, target, name, kind="tensors", *more, version="1", command=None):
         """A container of a model of the folder ``models``, registered."""
@@ -104,16 +83,6 @@ class FrontEnd:
         served = self.client.admin.status()["models"]
         found = [version["replicas"] for version in served if version["name"] == name]
         return [replica for replicas in found for replica in replicas]
-
-    def stop(self):
-        for container in self.containers:
-            if container.process.poll() is None:
-                container.process.kill()
-                container.process.wait()
-        self.process.terminate()
-        self.process.wait(PATIENCE_SECONDS)
-        self.process.stdout.close()
-        self.temporary.cleanup()
 
 
 @pytest.fixture(scope="session")
