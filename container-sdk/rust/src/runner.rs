@@ -111,7 +111,7 @@ enum State {
 }
 
 impl Stop {
-    /// Asks for it. The runner notices within a heartbeat, or when its batch is done.
+    /// Asks for it. The runner notices within a second, or when its batch is done.
     pub fn request(&self) {
         // Relaxed: nothing but the flag is passed on.
         self.0.store(true, Ordering::Relaxed);

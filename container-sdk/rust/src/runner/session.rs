@@ -13,6 +13,9 @@ use crate::Predictor;
 
 /// A runner that was asked to stop leaves after this long, whatever is open.
 const LEAVE: Duration = Duration::from_secs(10);
+/// A request to stop is noticed within this long: where a program has several threads, its signal comes to
+/// another one than waits here, and wakes nobody.
+const NOTICE: Duration = Duration::from_secs(1);
 /// A drained session stays open for this long after its last reply, unless the front end
 /// says that it has it: closing at once could drop what the transport has not sent yet.
 const LINGER: Duration = Duration::from_millis(500);
@@ -195,7 +198,8 @@ impl<'a, M: Predictor, L: Link> Conversation<'a, M, L> {
     }
 
     fn on_timer(&mut self) -> Result<()> {
-        match self.session.on_timer(Instant::now())? {
+        self.clock = Instant::now();
+        match self.session.on_timer(self.clock)? {
             Some(message) => self.send(message),
             None => Ok(()),
         }
@@ -243,7 +247,8 @@ impl<'a, M: Predictor, L: Link> Conversation<'a, M, L> {
     fn wait_until(&self) -> Instant {
         let linger = self.linger_until().filter(|_| self.drain.is_some());
         let ends = self.leaving.into_iter().chain(linger);
-        ends.fold(self.session.next_timer(), Instant::min)
+        let first = self.session.next_timer().min(self.clock + NOTICE);
+        ends.fold(first, Instant::min)
     }
 
     fn linger_until(&self) -> Option<Instant> {
