@@ -32,6 +32,26 @@ def until(what, is_so):
         time.sleep(0.02)
 
 
+def run(*command, **environment):
+    """Exit status and what was written, of a program that ends by itself."""
+    ran = subprocess.run(
+        list(map(str, command)),
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+        timeout=2 * PATIENCE_SECONDS,
+    )
+    return ran.returncode, ran.stdout
+
+
+def conformance(*command):
+    """Holds a suite program to the protocol, case by case, over every transport."""
+    status, said = run(SKYSAIL, "conformance", "--patience", "60", "--", *command)
+    assert status == 0, said
+    assert " 0 failed, " in said.splitlines()[-1], said
+
+
 class Refused(Exception):
     """A status that is not 200, and what the front end said."""
 

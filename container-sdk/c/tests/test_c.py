@@ -4,13 +4,12 @@ import json
 import os
 import random
 import struct
-import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-from skysail_testing import FrontEnd, Refused, follow, guide
+from skysail_testing import FrontEnd, Refused, conformance, follow, guide, run
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Where the SDK is installed and the programs are built.
@@ -32,19 +31,6 @@ def setUpModule():
 
 def tearDownModule():
     front.stop()
-
-
-def run(program, *arguments, **environment):
-    """Exit status and what was written, of a program that ends by itself."""
-    ran = subprocess.run(
-        [*program, *arguments],
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        universal_newlines=True,
-        timeout=300,
-    )
-    return ran.returncode, ran.stdout
 
 
 class TestLinear(unittest.TestCase):
@@ -72,11 +58,11 @@ class TestLinear(unittest.TestCase):
         code = [line for line in source.splitlines() if line.strip(" })") and "#include" not in line]
         self.assertLessEqual(len(code), 30)
         with tempfile.TemporaryDirectory() as directory:
-            status, said = run([BIN / "linear-c"], "--selftest", "--path", directory)
+            status, said = run(BIN / "linear-c", "--selftest", "--path", directory)
             self.assertEqual(status, 1, said)
             self.assertIn("w.f32 cannot be read, or is too short", said)
             (Path(directory) / "w.f32").write_bytes(bytes(31360))
-            status, said = run([BIN / "linear-c"], "--selftest", "--path", directory)
+            status, said = run(BIN / "linear-c", "--selftest", "--path", directory)
             self.assertEqual(status, 0, said)
             self.assertIn("permuted rows: ok", said)
 
@@ -113,7 +99,7 @@ class TestTensors(unittest.TestCase):
         self.assertEqual(container.end(), 0, container.log())
 
     def test_the_self_test_sends_rows_of_any_kind(self):
-        status, said = run([BIN / "every"], "--selftest", "--json")
+        status, said = run(BIN / "every", "--selftest", "--json")
         self.assertEqual(status, 0, said)
         self.assertTrue(json.loads(said.splitlines()[-1])["ok"])
 
@@ -157,10 +143,10 @@ class TestErrors(unittest.TestCase):
         ]:
             with self.subTest(variant):
                 flags = ["--rpc", front.rpc, "--model", "wrong", "--version", "1"]
-                found = run([*VALGRIND, BIN / "moody"], *flags, VARIANT=variant)
+                found = run(*VALGRIND, BIN / "moody", *flags, VARIANT=variant)
                 self.assertEqual(found[0], status, found[1])
                 self.assertTrue(found[1].splitlines()[-1].startswith(told), found[1])
-        status, said = run([BIN / "moody"], "--selftest", VARIANT="longer")
+        status, said = run(BIN / "moody", "--selftest", VARIANT="longer")
         self.assertEqual(status, 0, said)
 
     def test_wrong_flags_are_told_with_status_2(self):
@@ -169,7 +155,7 @@ class TestErrors(unittest.TestCase):
             (["--model", "m", "--version", "1"], "--rpc (or SKYSAIL_RPC) is not given"),
             (["--nonsense"], "--nonsense"),
         ]:
-            status, said = run([BIN / "moody"], *flags)
+            status, said = run(BIN / "moody", *flags)
             self.assertEqual(status, 2, said)
             self.assertIn(told, said)
 
@@ -182,6 +168,11 @@ class TestErrors(unittest.TestCase):
         found = front.infer("throws", x=("FP32", [1], [3.0]))
         self.assertEqual(found["copies"]["data"], [3.0] * 3)
         self.assertEqual(container.end(), 0, container.log())
+
+
+class TestConformance(unittest.TestCase):
+    def test_the_suite_in_c_passes_over_every_transport(self):
+        conformance(BIN / "suite")
 
 
 class TestLife(unittest.TestCase):

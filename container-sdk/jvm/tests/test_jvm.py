@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-from skysail_testing import FrontEnd, Refused, follow, guide
+from skysail_testing import FrontEnd, Refused, conformance, follow, guide, run
 
 ROOT = Path(__file__).resolve().parents[3]
 DIGITS = ROOT / "container-sdk/examples/digits"
@@ -27,19 +26,6 @@ def setUpModule():
 
 def tearDownModule():
     front.stop()
-
-
-def run(*arguments, **environment):
-    """Exit status and what was written, of a program that ends by itself."""
-    ran = subprocess.run(
-        list(map(str, arguments)),
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        universal_newlines=True,
-        timeout=300,
-    )
-    return ran.returncode, ran.stdout
 
 
 class TestDigits(unittest.TestCase):
@@ -130,6 +116,7 @@ class TestErrors(unittest.TestCase):
         self.assertEqual(self.say("well", "")["said"]["data"], ["well", ""])
         for word, told in [
             ("fail", "java.io.IOException: as you wish: é"),
+            ("silent", "Moody$1, which does not say why: java.lang.UnsupportedOperationException"),
             ("overflow", "java.lang.StackOverflowError"),
             ("memory", "java.lang.OutOfMemoryError"),
             ("none", "output 'said' has 0 rows, the batch has 1"),
@@ -167,6 +154,13 @@ class TestErrors(unittest.TestCase):
         self.assertIn("unloaded", log)
         self.assertIn("it does not unload well", log)
         self.assertNotIn("WARNING", log)
+
+    def test_a_model_that_exits_ends_its_container(self):
+        container = front.serve("exits", [*JAVA, "Moody"])
+        with self.assertRaises(Refused):
+            front.infer("exits", say=("BYTES", [1], ["exit"]), x=("FP32", [1, 4096], [0.0] * 4096))
+        self.assertEqual(container.wait_end(), 1)
+        self.assertIn("error: the model called System.exit, which ends the container", container.log())
 
     def test_a_model_that_is_wrong_is_told_in_a_line(self):
         invalid = "error: the model's signature is not valid: "
@@ -208,6 +202,12 @@ class TestErrors(unittest.TestCase):
         status, said = run(*JAVA, "skysail.Skysail", "Noop", "--selftest", "--json")
         self.assertEqual(status, 0, said)
         self.assertTrue(json.loads(said.splitlines()[-1])["ok"])
+
+
+class TestConformance(unittest.TestCase):
+    def test_the_suite_in_java_passes_over_every_transport(self):
+        # It starts two hundred times: nothing is compiled that will not pay.
+        conformance("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{JAR}:{CLASSES}", "Suite")
 
 
 class TestLife(unittest.TestCase):

@@ -80,10 +80,16 @@ final class Glue {
         }
         // Should memory be short, this is told.
         message = NOTHING_MORE;
-        StringWriter trace = new StringWriter();
-        error.printStackTrace(new PrintWriter(trace, true));
-        Native.log(Native.ERROR, Native.bytes(trace.toString().stripTrailing()));
-        message = Native.bytes(error.toString());
+        String what = error.getClass().getName();
+        try {
+            StringWriter trace = new StringWriter();
+            error.printStackTrace(new PrintWriter(trace, true));
+            Native.log(Native.ERROR, Native.bytes(trace.toString().stripTrailing()));
+            what = error.toString();
+        } catch (RuntimeException ofItsOwn) {
+            what += ", which does not say why: " + ofItsOwn.getClass().getName();
+        }
+        message = Native.bytes(what);
         return FAILED;
     }
 

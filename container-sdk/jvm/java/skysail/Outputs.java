@@ -139,19 +139,34 @@ public final class Outputs {
      */
     public void push(String name, Collection<String> texts, long... dims) {
         Objects.requireNonNull(texts, () -> "a row of output '" + name + "' is null");
+        pushBytes(name, texts.stream().map(text -> utf8(name, text)).toList(), dims);
+    }
+
+    /**
+     * As {@link #push(String, Collection, long...)}, of any bytes where the output holds bytes.
+     *
+     * @param name the output
+     * @param pieces the byte strings of the row, the last dimension changing fastest
+     * @param dims the row's dimensions; left out where it has one
+     */
+    public void pushBytes(String name, Collection<byte[]> pieces, long... dims) {
+        Objects.requireNonNull(pieces, () -> "a row of output '" + name + "' is null");
         int index = pushed(name, "string", "bytes");
         ByteArrayOutputStream data = new ByteArrayOutputStream();
-        long[] ends = new long[texts.size() + 1];
+        long[] ends = new long[pieces.size() + 1];
         int at = 0;
-        for (String text : texts) {
-            Objects.requireNonNull(text, () -> "a text of output '" + name + "' is null");
-            byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
-            data.write(bytes, 0, bytes.length);
+        for (byte[] piece : pieces) {
+            data.writeBytes(Objects.requireNonNull(piece, () -> "a text of output '" + name + "' is null"));
             ends[++at] = data.size();
         }
-        long[] shape = dims.length > 0 ? dims : new long[] {texts.size()};
-        checkCount(name, shape, texts.size());
+        long[] shape = dims.length > 0 ? dims : new long[] {pieces.size()};
+        checkCount(name, shape, pieces.size());
         Native.push(handle.get(), index, data.toByteArray(), 1, shape, ends);
+    }
+
+    private static byte[] utf8(String name, String text) {
+        return Objects.requireNonNull(text, () -> "a text of output '" + name + "' is null")
+                .getBytes(StandardCharsets.UTF_8);
     }
 
     /**

@@ -1,6 +1,7 @@
 package skysail;
 
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 
 /**
  * The program around a model.
@@ -10,6 +11,8 @@ import java.util.concurrent.CountDownLatch;
  */
 public final class Skysail {
     private static final int USAGE = 2;
+    /** How often it is looked at, once the JVM shuts down, whether the model itself asked for that. */
+    private static final int EXIT_CHECK_MS = 100;
 
     private Skysail() {}
 
@@ -62,7 +65,12 @@ public final class Skysail {
         int[] status = {1};
         Thread hook = new Thread(() -> {
             try {
-                served.await();
+                while (!served.await(EXIT_CHECK_MS, TimeUnit.MILLISECONDS)) {
+                    if (isExiting()) {
+                        System.err.println("error: the model called System.exit, which ends the container");
+                        break;
+                    }
+                }
             } catch (InterruptedException error) {
                 Thread.currentThread().interrupt();
             }
@@ -77,6 +85,18 @@ public final class Skysail {
             served.countDown();
         }
         return status[0];
+    }
+
+    /** Whether a thread that is none of the JVM's is in System.exit: it will not come back from there. */
+    private static boolean isExiting() {
+        for (var thread : Thread.getAllStackTraces().entrySet()) {
+            for (StackTraceElement frame : thread.getValue()) {
+                if (frame.getClassName().equals("java.lang.System") && frame.getMethodName().equals("exit")) {
+                    return true;
+                }
+            }
+        }
+        return false;
     }
 
     private static Schema schema(Model model) {

@@ -58,8 +58,7 @@ public class Every implements Model {
             out.push("text", texts.get(row));
             out.push("blob", blobs.get(row));
             out.push("pair", in.strings("pair", row));
-            // Of any bytes; as texts they are ASCII here.
-            out.push("tags", in.bytes("tags", row).stream().map(String::new).toList());
+            out.pushBytes("tags", in.bytes("tags", row));
             out.push("grid", in.strings("grid", row), in.dims("grid", row));
         }
     }
