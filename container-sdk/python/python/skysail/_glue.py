@@ -6,6 +6,7 @@ wrong; that rows and types of the inputs fit the signature has been checked befo
 
 from __future__ import annotations
 
+import os
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -20,12 +21,17 @@ from ._model import Checked, Tensor
 Answer = Tuple[List[Optional[list]], List[Tuple[int, str]]]
 
 
+#: Exit status of a forked process that returns from `predict`.
+FORKED = 1
+
+
 class Loaded:
     """A model and how its batches are shown and answered."""
 
     def __init__(self, checked: Checked, ctx: Ctx) -> None:
         self.checked = checked
         self.ctx = ctx
+        self.pid = os.getpid()
         target = checked.definition.target
         self.model: Any = None
         self.call: Callable[..., Any] = target
@@ -65,6 +71,17 @@ class Loaded:
             return told(error)[1]
 
     def answer(
+        self, rows: int, inputs: Sequence[Any], targets: Sequence[Any], remaining: Optional[float]
+    ) -> Optional[Answer]:
+        try:
+            return self._answer(rows, inputs, targets, remaining)
+        finally:
+            if os.getpid() != self.pid:
+                # A process that predict has forked and that came back from it: two of them
+                # would speak on one connection.
+                os._exit(FORKED)
+
+    def _answer(
         self, rows: int, inputs: Sequence[Any], targets: Sequence[Any], remaining: Optional[float]
     ) -> Optional[Answer]:
         self.ctx._begin(rows, remaining)
@@ -302,7 +319,8 @@ def _cast(tensor: Tensor, found: np.ndarray, target: np.ndarray) -> None:
 
 def _pushed(tensor: Tensor, rows: int, value: Any, ctx: Ctx) -> list:
     """The rows of an output that have a shape of their own, or are texts."""
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
+    # A set has no order; what is iterated by names, as a table, gives no rows.
+    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
         kind = type(value).__name__
         raise ModelError(f"output '{tensor.name}' is a {kind}, expected a list of {rows} rows")
     if len(value) != rows:
@@ -323,6 +341,9 @@ def _pushed(tensor: Tensor, rows: int, value: Any, ctx: Ctx) -> list:
 def _variable_row(tensor: Tensor, at: int, row: Any) -> Tuple[list, bytes]:
     found = _elements(tensor, row)
     _check_row_shape(tensor, at, found.shape)
+    if found.size == 0:
+        # An empty list is one of doubles to numpy.
+        found = found.astype(tensor.dtype)
     elements = np.empty(found.shape, tensor.dtype)
     _cast(tensor, found, elements)
     return [found.shape[axis] for axis in tensor.variable], elements.tobytes()

@@ -131,22 +131,41 @@ def encode(name: str, value: Any, datatype: Optional[str]) -> tuple:
     array = np.asarray(value)
     if array.dtype.name == "bfloat16":
         return array, "BF16", array.tobytes()
+    if array.dtype.kind in "SU" and not isinstance(value, np.ndarray):
+        # An array of numpy's own texts would lose zero bytes at their ends.
+        array = np.asarray(value, object)
     if array.dtype.kind in "OSU" or datatype == "BYTES":
         return array, "BYTES", b"".join(counted(name, text) for text in array.flat)
     if datatype in DTYPES:
-        wanted = np.dtype(DTYPES[datatype])
-        if array.dtype != wanted:
-            if not np.can_cast(array.dtype, wanted, "same_kind") and not array.size == 0:
-                raise TypeError(
-                    f"input '{name}' is {array.dtype}, the model takes {datatype}: "
-                    f"convert it with .astype(np.{wanted.name})"
-                )
-            array = array.astype(wanted)
+        array = converted(name, array, datatype)
     else:
         datatype = DATATYPES.get(array.dtype.newbyteorder("<"))
         if datatype is None:
             raise TypeError(f"input '{name}' is {array.dtype}, which no model takes")
     return array, datatype, np.ascontiguousarray(array).tobytes()
+
+
+def converted(name: str, array: np.ndarray, datatype: str) -> np.ndarray:
+    wanted = np.dtype(DTYPES[datatype])
+    if array.dtype == wanted or array.size == 0:
+        return array.astype(wanted)
+    if array.dtype.kind in "iu" and wanted.kind in "iu":
+        limits = np.iinfo(wanted)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise ValueError(
+                f"input '{name}' has {array.min()} to {array.max()}, which {datatype} cannot hold"
+            )
+    elif datatype == "BF16":
+        raise TypeError(
+            f"input '{name}' is {array.dtype}, and numpy has no bf16: give the upper 16 bits of "
+            "the float32 as uint16"
+        )
+    elif not np.can_cast(array.dtype, wanted, "same_kind"):
+        raise TypeError(
+            f"input '{name}' is {array.dtype}, the model takes {datatype}: "
+            f"convert it with .astype(np.{wanted.name})"
+        )
+    return array.astype(wanted)
 
 
 def counted(name: str, text: Any) -> bytes:

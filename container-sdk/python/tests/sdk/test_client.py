@@ -216,3 +216,18 @@ def test_arrays_that_no_model_takes_are_refused_here(front):
         skysail._wire.encode("x", np.ones(2), "INT32")
     with pytest.raises(TypeError, match="has a int, expected str or bytes"):
         skysail._wire.encode("x", np.array([1], object), "BYTES")
+
+
+def test_inputs_are_sent_as_they_are_or_refused():
+    encode = skysail._wire.encode
+    counted = b"\5\0\0\0abc\0\0" + b"\1\0\0\0x"
+    assert encode("x", [b"abc\0\0", b"x"], "BYTES")[2] == counted
+    assert encode("x", ["abc\0\0", "x"], None)[2] == counted
+    assert encode("x", [1, 2], "UINT8")[2] == b"\1\2"
+    assert encode("x", [[], []], "INT32")[0].shape == (2, 0)
+    with pytest.raises(ValueError, match="input 'x' has 300 to 300, which INT8 cannot hold"):
+        encode("x", [300], "INT8")
+    with pytest.raises(ValueError, match="which UINT16 cannot hold"):
+        encode("x", [-1], "UINT16")
+    with pytest.raises(TypeError, match="numpy has no bf16"):
+        encode("x", [1.0], "BF16")

@@ -247,3 +247,29 @@ def test_everything_public_says_what_it_is():
             for key, value in vars(thing).items():
                 if inspect.isfunction(value) and not key.startswith("_"):
                     assert inspect.getdoc(value), f"{name}.{key}"
+
+
+class TestWhatIsNoListOfRows:
+    @pytest.mark.parametrize("value", [{"b", "a", "c"}, {"a": {}, "b": {}, "c": {}}, iter("abc")])
+    def test_is_refused_rather_than_taken_in_some_order(self, value):
+        answer = declared({"y": "string"})(lambda x: {"y": value})
+        told("expected a list of 3 rows", lambda: answer(x=ROWS))
+
+    def test_an_empty_row_has_no_type(self):
+        answer = declared({"y": "i32[-1]"})(lambda x: [[], [1], []])
+        assert [list(row) for row in answer(x=ROWS)] == [[], [1], []]
+
+
+def test_a_forked_process_that_comes_back_from_predict_ends_there(python, tmp_path):
+    (tmp_path / "forks.py").write_text(
+        "import os, skysail\n"
+        "@skysail.model(x='f32', returns={'y': 'f32'})\n"
+        "def forks(x):\n"
+        "    child = os.fork()\n"
+        "    if child:\n"
+        "        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)\n"
+        "    return x\n"
+        "print(skysail.local(forks)(x=[1.0]))\n"
+    )
+    status, out, err = python("forks.py")
+    assert (status, out) == (0, "1\n[1.]\n"), err
