@@ -189,6 +189,15 @@ pub fn sleep_model() -> Result<PathBuf> {
     beside("sleep-model", advice)
 }
 
+/// The container of a network that is built beside the running bench.
+///
+/// # Errors
+/// If it is not there.
+pub fn mlp() -> Result<PathBuf> {
+    let advice = "run `cargo build --release -p skysail-benches` first";
+    beside("mlp", advice)
+}
+
 fn beside(name: &str, advice: &str) -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     if !path.exists() {

@@ -12,6 +12,7 @@ mod cli;
 mod config;
 mod conformance;
 mod console;
+mod container;
 mod data_dir;
 mod demo;
 mod example;
@@ -79,7 +80,7 @@ enum Command {
     Dev(python::Dev),
     /// Serve a model of a library from its file, as a container
     #[command(subcommand)]
-    Container(python::Container),
+    Container(container::Container),
     /// Run a bundled example model as a container
     ExampleContainer(example::Args),
     /// Hold a container program in any language to the container protocol

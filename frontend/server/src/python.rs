@@ -41,13 +41,6 @@ pub(crate) struct Dev {
     arguments: Vec<OsString>,
 }
 
-/// `skysail container`.
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum Container {
-    /// A fitted estimator or pipeline of scikit-learn, from a joblib, pickle or skops file
-    Sklearn(Sklearn),
-}
-
 /// `skysail container sklearn`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -75,13 +68,9 @@ impl Dev {
     }
 }
 
-impl Container {
+impl Sklearn {
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        match self {
-            Container::Sklearn(sklearn) => sklearn
-                .interpreter
-                .become_module("sklearn", &sklearn.arguments),
-        }
+        self.interpreter.become_module("sklearn", &self.arguments)
     }
 }
 

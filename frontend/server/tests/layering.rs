@@ -12,6 +12,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("skysail-container", &["skysail-rpc"]),
     ("skysail-examples", &["skysail-container"]),
     ("skysail-c", &["skysail-container"]),
+    ("skysail-onnx", &["skysail-container"]),
     ("skysail-conformance", &["skysail-rpc"]),
     ("skysail-core", &["skysail-rpc"]),
     ("skysail-monitor", &[]),
