@@ -20,6 +20,7 @@ bench: ## All benches; figures are for this machine only
 	cargo run --locked --release -p skysail-benches --bin gain
 	cargo run --locked --release -p skysail-benches --bin batchsim
 	cargo run --locked --release -p skysail-benches --bin scenarios
+	tools/bench-sdks
 
 FUZZ_SECONDS ?= 300
 
