@@ -2,9 +2,11 @@
 
 import json
 import os
+import platform
 import sys
 import tempfile
 import unittest
+import zipfile
 from pathlib import Path
 
 from skysail_testing import FrontEnd, Refused, conformance, follow, guide, run
@@ -167,7 +169,10 @@ class TestErrors(unittest.TestCase):
         for variant, status, told in [
             ("broken", 1, "error: the model does not load: java.lang.IllegalStateException: no weights"),
             ("old", 2, "error: weights.bin is of version 1: train it again"),
+            ("classless", 2, "error: there is no class com.example.Weights: put its jar or directory on the class"),
+            ("nativeless", 2, "error: a native library is missing: no weights in java.library.path"),
             ("null", 2, "error: the model has no schema: schema() returned null"),
+            ("endless", 2, "error: the model has no schema: java.lang.StackOverflowError"),
             ("nameless", 2, "error: the model has no schema: java.lang.NullPointerException"),
             ("typeless", 2, f"{invalid}'f33' is not a tensor type"),
             ("greedy", 2, f"{invalid}max_batch is 100000"),
@@ -187,7 +192,10 @@ class TestErrors(unittest.TestCase):
             ([*skysail], "error: name the model's class: "),
             ([*skysail, "Noop", "--model", "m", "--version", "1"], "error: --rpc (or SKYSAIL_RPC) is not given"),
             (["java", "-Dos.arch=s390x", *JAVA[1:], "Moody"], "error: skysail.jar has no native library for linux-s390x: "),
-            (["java", "-Djava.io.tmpdir=/proc/none", *JAVA[1:], "Moody"], "error: the native library cannot be loaded: "),
+            (["java", "-Djava.io.tmpdir=/proc/none", *JAVA[1:], "Moody"], "error: the native library cannot be written: "),
+            ([*JAVA, "OldJava", "11"], "error: this is Java 11, in /"),
+            ([*JAVA, "OldJava", "1.8"], "error: this is Java 1.8, in /"),
+            (["env", "VARIANT=static", *skysail, "Moody"], "error: Moody cannot be made: java.lang.ArithmeticException"),
         ]:
             with self.subTest(told):
                 status, said = run(*command)
@@ -197,6 +205,37 @@ class TestErrors(unittest.TestCase):
         status, said = run(*skysail, "Noop", "--slots", "0")
         self.assertEqual(status, 2, said)
         self.assertIn("--slots", said)
+
+    def test_a_file_that_does_not_fit_is_told_in_a_line_with_status_2(self):
+        later = Path(CLASSES, "Noop.class").read_bytes()
+        for name, file, told in [
+            # Java 83, some day.
+            ("Noop.class", later[:6] + bytes([0, 127]) + later[8:], "this version of the Java Runtime only recognizes"),
+            (f"skysail/native/linux-{platform.machine()}/libskysail_jni.so", b"", "the native library cannot be loaded: "),
+        ]:
+            with self.subTest(name), tempfile.TemporaryDirectory() as directory:
+                place = Path(directory, name)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(file)
+                status, said = run(*JAVA[:-1], f"{directory}:{JAVA[-1]}", "skysail.Skysail", "Noop", "--selftest")
+                self.assertEqual(status, 2, said)
+                # The JVM itself may warn of the library before.
+                self.assertTrue(said.splitlines()[-1].startswith("error: "), said)
+                self.assertIn(told, said.splitlines()[-1])
+
+    def test_an_old_jvm_can_read_what_tells_it_that_it_is_old(self):
+        version = {}
+        with zipfile.ZipFile(JAR) as jar:
+            for name in ("Skysail", "Model", "Batch"):
+                version[name] = int.from_bytes(jar.read(f"skysail/{name}.class")[6:8], "big")
+        self.assertEqual(version, {"Skysail": 52, "Model": 52, "Batch": 61})
+
+    def test_another_signature_than_the_registered_one_ends_it_with_status_2(self):
+        front.serve("fits", [*JAVA, "skysail.Skysail", "Noop"])
+        flags = ["--rpc", front.rpc, "--model", "fits", "--version", "1"]
+        status, said = run(*JAVA, "Every", *flags)
+        self.assertEqual(status, 2, said)
+        self.assertIn("serve the registered signature, or register a new version", said)
 
     def test_the_self_test_runs_by_the_models_name(self):
         status, said = run(*JAVA, "skysail.Skysail", "Noop", "--selftest", "--json")

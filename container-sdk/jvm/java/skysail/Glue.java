@@ -4,8 +4,7 @@ import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.charset.StandardCharsets;
 
-/** A model as the native library calls it. No exception leaves it: what
- * it returns is a status of the C ABI. */
+/** A model as the native library calls it. No exception leaves it: what it returns is a status of the C ABI. */
 final class Glue {
     private static final int GOOD = 0;
     private static final int ZEROS = 1;
@@ -30,7 +29,7 @@ final class Glue {
             model.load(ctx);
             return GOOD;
         } catch (Throwable error) {
-            return failure(error);
+            return failure(Missing.told(error).map(Throwable.class::cast).orElse(error));
         }
     }
 

@@ -39,9 +39,13 @@ final class Native {
                 Files.deleteIfExists(file);
                 Files.delete(directory);
             }
-        } catch (IOException | UnsatisfiedLinkError error) {
+        } catch (IOException error) {
+            throw new UnfitException("the native library cannot be written: " + error.getMessage()
+                    + "; -Djava.io.tmpdir=DIR names another directory");
+        } catch (UnsatisfiedLinkError error) {
             throw new UnfitException("the native library cannot be loaded: " + error.getMessage()
-                    + "; -Djava.io.tmpdir=DIR names a directory where files can be written and executed");
+                    + "; install what is missing there, or build the jar on a machine like this one, or if its "
+                    + "directory is mounted noexec name another by -Djava.io.tmpdir=DIR");
         }
         isLoaded = true;
     }

@@ -13,6 +13,7 @@ import skysail.UnfitException;
 /** Does what a text says, well or not. VARIANT in the environment chooses a model that is wrong. */
 public class Moody implements Model {
     private static final String VARIANT = System.getenv().getOrDefault("VARIANT", "");
+    private static final int NOT_WITHOUT_STATICS = 1 / ("static".equals(VARIANT) ? 0 : 1);
     private FloatBuffer whole;
     private Outputs keptOutputs;
     private final List<FloatBuffer> kept = new ArrayList<>();
@@ -21,6 +22,9 @@ public class Moody implements Model {
     public Schema schema() {
         switch (VARIANT) {
             case "null":
+                return null;
+            case "endless":
+                overflow(0);
                 return null;
             case "nameless":
                 return new Schema().input(null, "f32");
@@ -35,8 +39,14 @@ public class Moody implements Model {
     }
 
     @Override
-    public void load(Ctx ctx) {
+    public void load(Ctx ctx) throws Exception {
         switch (VARIANT) {
+            case "classless":
+                Class.forName("com.example.Weights");
+                break;
+            case "nativeless":
+                System.loadLibrary("weights");
+                break;
             case "broken":
                 throw new IllegalStateException("no weights");
             case "old":
