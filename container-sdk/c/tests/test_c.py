@@ -159,6 +159,24 @@ class TestErrors(unittest.TestCase):
             self.assertEqual(status, 2, said)
             self.assertIn(told, said)
 
+    def test_another_signature_than_the_registered_one_ends_it_with_status_2(self):
+        front.serve("fits", [BIN / "noop"])
+        flags = ["--rpc", front.rpc, "--model", "fits", "--version", "1"]
+        status, said = run(BIN / "every", *flags)
+        self.assertEqual(status, 2, said)
+        self.assertIn("serve the registered signature, or register a new version", said)
+
+    def test_an_installation_that_lacks_something_is_told_in_a_line_with_status_2(self):
+        install = ROOT / "container-sdk/c/install"
+        for words, told in [
+            ([], "usage: container-sdk/c/install PREFIX, an absolute path"),
+            (["here"], "usage: container-sdk/c/install PREFIX, an absolute path"),
+            ([PREFIX / "no"], "install: /nowhere has no libskysail_c.so; build it: "),
+        ]:
+            status, said = run(install, *words, BUILT="/nowhere")
+            self.assertEqual((status, len(said.splitlines())), (2, 1), said)
+            self.assertTrue(said.startswith(told), said)
+
     def test_exceptions_of_cpp_fail_their_batch(self):
         container = front.serve("throws", [BIN / "noop"])
         with self.assertRaisesRegex(Refused, "x is negative"):

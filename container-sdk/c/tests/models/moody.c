@@ -1,4 +1,5 @@
 /* Does what a text says, well or not. VARIANT in the environment chooses a model that is wrong. */
+#include <pthread.h>
 #include <skysail.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,16 @@ static int load(const skysail_ctx *ctx, void *user, void **state) {
     if (!skysail_path(ctx, "w") || !skysail_path(ctx, NULL) || skysail_path(NULL, "w")) return SKYSAIL_FAILED;
     *state = calloc(1, sizeof(struct kept));
     return *state ? 0 : SKYSAIL_FAILED;
+}
+
+/* What another thread is refused, of the batch and outputs in kept. */
+static void *elsewhere(void *handles) {
+    static const char *const only = "on the thread only that predict was called on";
+    struct kept *kept = handles;
+    int row = !skysail_input_row(kept->in, "say", 0) && strstr(skysail_last_error(), only);
+    int data = !skysail_output_data(kept->out, "n", SKYSAIL_I32) && strstr(skysail_last_error(), only);
+    int push = skysail_push_text(kept->out, "said", "", 0) != 0 && strstr(skysail_last_error(), only);
+    return row && data && push ? handles : NULL;
 }
 
 /* Each of these is an error with a message, and nothing worse. */
@@ -44,6 +55,11 @@ static int misuse(const skysail_ctx *ctx, struct kept *kept, const skysail_batch
         return skysail_fail("the stage");
     skysail_stage_free(stage);
     skysail_stage_free(NULL);
+    struct kept handles = {in, out, NULL};
+    pthread_t other;
+    void *refused = NULL;
+    if (pthread_create(&other, NULL, elsewhere, &handles) != 0 || pthread_join(other, &refused) != 0 || !refused)
+        return skysail_fail("another thread");
     for (size_t step = 0; step < sizeof expected / sizeof *expected; step++) {
         int failed = 0;
         switch (step) {

@@ -222,7 +222,9 @@ static int files_load(const skysail_ctx *ctx, void *user, void **state) {
     int read = file && factor ? fscanf(file, "%f", factor) : 0;
     (void)user;
     if (file) fclose(file);
-    return read == 1 ? 0 : skysail_fail("factor.txt has no number");
+    if (read == 1) return 0;
+    free(factor);
+    return skysail_fail("factor.txt has no number");
 }
 
 #define TYPES                                                                                        \
