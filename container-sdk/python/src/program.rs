@@ -1,5 +1,7 @@
 //! What the Python modules call besides a model: the command line, the log, a worker's parent.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 use pyo3::exceptions::{PySystemExit, PyValueError};
 use pyo3::prelude::*;
@@ -66,13 +68,31 @@ impl Command {
 #[pyfunction]
 pub(crate) fn parse(args: Vec<String>) -> PyResult<Command> {
     match Cli::try_parse_from(args) {
-        Ok(Cli { options, workers }) => Ok(Command { options, workers }),
+        Ok(Cli {
+            mut options,
+            workers,
+        }) => {
+            options.health_file = options.health_file.map(of_this_worker);
+            Ok(Command { options, workers })
+        }
         Err(error) => {
             // Nobody is left to tell if the terminal is gone.
             drop(error.print());
             Err(PySystemExit::new_err(error.exit_code()))
         }
     }
+}
+
+/// The health file of one of several workers: with its number behind the name, so that each of
+/// them is seen.
+fn of_this_worker(file: PathBuf) -> PathBuf {
+    let Some(number) = std::env::var_os("SKYSAIL_WORKER") else {
+        return file;
+    };
+    let mut name = file.into_os_string();
+    name.push(".");
+    name.push(number);
+    name.into()
 }
 
 /// Element type and row dimensions of a tensor's text, such as `f32[784]`.

@@ -139,6 +139,12 @@ pub enum StartError {
     /// The model's most rows of a batch are out of bounds.
     #[error("the model's signature is not valid: max_batch is {found}, 1 to {limit} allowed")]
     MaxBatch { found: usize, limit: usize },
+    /// The health file cannot be written.
+    #[error("--health-file: cannot write {}: {source}", path.display())]
+    Health {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// Signals cannot be caught.
     #[error("cannot listen for SIGTERM: {0}")]
     Signals(#[source] std::io::Error),

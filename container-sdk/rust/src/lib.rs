@@ -49,6 +49,7 @@
 mod batch;
 mod ctx;
 mod error;
+mod health;
 mod model;
 mod options;
 mod outputs;

@@ -70,6 +70,10 @@ pub struct Options {
         default_value = "."
     )]
     pub path: PathBuf,
+    /// File that the serving loop writes each second, for health checks: seconds since the
+    /// machine's start (those of /proc/uptime), and `serving` or `away`
+    #[arg(long, env = "SKYSAIL_HEALTH_FILE", value_name = "FILE")]
+    pub health_file: Option<PathBuf>,
     /// Check the model without a front end, then exit
     #[arg(long)]
     pub selftest: bool,
@@ -92,6 +96,7 @@ impl Default for Options {
             shared_memory: true,
             spin_us: None,
             path: PathBuf::from("."),
+            health_file: None,
             selftest: false,
             json: false,
         }

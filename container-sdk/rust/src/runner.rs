@@ -35,6 +35,7 @@ use thiserror::Error;
 use self::backoff::Backoff;
 use self::session::Conversation;
 use crate::error::causes;
+use crate::health::{Health, Pulse};
 use crate::options::Identity;
 use crate::{Model, Options, Predictor, Source, StartError, Typed, Worker};
 
@@ -54,6 +55,7 @@ pub struct Runner<M> {
     told_path: Option<bool>,
     stop: Stop,
     state: Option<State>,
+    health: Option<Health>,
 }
 
 /// Asks a runner to leave its front end, from a signal or another thread.
@@ -150,6 +152,11 @@ impl<M: Predictor> Runner<M> {
         let token = identity.token()?;
         let mut worker = Worker::load_from(source, options.ctx())?;
         worker.warm_up()?;
+        let health = options
+            .health_file
+            .as_deref()
+            .map(Health::open)
+            .transpose()?;
         Ok(Runner {
             worker,
             sdk: source.sdk().to_owned(),
@@ -161,6 +168,7 @@ impl<M: Predictor> Runner<M> {
             told_path: None,
             stop: Stop::default(),
             state: None,
+            health,
         })
     }
 
@@ -192,6 +200,7 @@ impl<M: Predictor> Runner<M> {
     ) -> Result<(), Reject> {
         let mut backoff = Backoff::default();
         while !self.stop.is_requested() {
+            self.beat(Instant::now(), Pulse::Away);
             let ((end, welcomed), refusal) = match connect() {
                 Ok(mut link) => (self.session_with(&mut link), link.refusal()),
                 Err(error) => {
@@ -244,6 +253,13 @@ impl<M: Predictor> Runner<M> {
             pid: std::process::id(),
             host: host.to_owned(),
             spin: self.spin,
+        }
+    }
+
+    /// The loop goes round.
+    fn beat(&mut self, now: Instant, pulse: Pulse) {
+        if let Some(health) = &mut self.health {
+            health.beat(now, pulse);
         }
     }
 

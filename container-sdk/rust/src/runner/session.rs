@@ -10,6 +10,7 @@ use skysail_rpc::transport::Link;
 
 use super::{Lost, Runner, SessionEnd};
 use crate::Predictor;
+use crate::health::Pulse;
 
 /// A runner that was asked to stop leaves after this long, whatever is open.
 const LEAVE: Duration = Duration::from_secs(10);
@@ -99,6 +100,7 @@ impl<'a, M: Predictor, L: Link> Conversation<'a, M, L> {
                 Some((job, room)) => self.answer(job, room)?,
                 None => self.on_timer()?,
             }
+            self.beat();
         }
     }
 
@@ -195,6 +197,17 @@ impl<'a, M: Predictor, L: Link> Conversation<'a, M, L> {
         let reply = self.session.reply_without(now, batch, outcome, took);
         self.replied = Some(now);
         self.send(reply)
+    }
+
+    /// Its clock is that of the last answer, or of the timer.
+    fn beat(&mut self) {
+        let is_welcome = self.welcomed.is_some();
+        let pulse = if is_welcome {
+            Pulse::Serving
+        } else {
+            Pulse::Away
+        };
+        self.runner.beat(self.clock, pulse);
     }
 
     fn on_timer(&mut self) -> Result<()> {
