@@ -18,6 +18,7 @@ mod demo;
 mod example;
 mod frontend;
 mod keys;
+mod package;
 mod python;
 mod seen;
 mod serve;
@@ -81,6 +82,8 @@ enum Command {
     /// Serve a model of a library from its file, as a container
     #[command(subcommand)]
     Container(container::Container),
+    /// Make of a model's folder one that runs elsewhere, or the context of an image
+    Package(Box<package::Args>),
     /// Run a bundled example model as a container
     ExampleContainer(example::Args),
     /// Hold a container program in any language to the container protocol
@@ -117,6 +120,7 @@ fn main() -> ExitCode {
         Command::Load(load) => load.run(),
         Command::Dev(dev) => dev.run(),
         Command::Container(container) => container.run(),
+        Command::Package(args) => args.run(),
         Command::ExampleContainer(args) => Ok(example::run(args)),
         Command::Conformance(args) => args.run(),
         Command::SuiteContainer(args) => args.run(),

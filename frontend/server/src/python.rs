@@ -12,7 +12,7 @@ use crate::console::usage;
 
 /// Which Python.
 #[derive(Debug, clap::Args)]
-struct Interpreter {
+pub(crate) struct Interpreter {
     /// The Python in whose environment the package skysail and the model's libraries are
     #[arg(
         long,
@@ -21,7 +21,7 @@ struct Interpreter {
         env = "SKYSAIL_PYTHON",
         hide_env_values = true
     )]
-    python: PathBuf,
+    pub(crate) python: PathBuf,
 }
 
 /// `skysail dev`.
@@ -107,7 +107,8 @@ impl Interpreter {
     }
 }
 
-fn not_started(python: &Path, error: &std::io::Error) -> anyhow::Error {
+/// What to do about a Python that does not start.
+pub(crate) fn not_started(python: &Path, error: &std::io::Error) -> anyhow::Error {
     usage(anyhow!(
         "cannot start {}: {error}; name a Python with --python or SKYSAIL_PYTHON",
         python.display()
