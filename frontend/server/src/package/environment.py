@@ -245,13 +245,13 @@ def tag(about):
 
 def packed(files):
     room = io.BytesIO()
-    with zipfile.ZipFile(room, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(room, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         # The list of files stands at the end.
         for place in sorted(files, key=lambda place: (place.endswith(".dist-info/RECORD"), place)):
             entry = zipfile.ZipInfo(place, (1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, files[place])
+            archive.writestr(entry, files[place], compresslevel=1)
     return room.getvalue()
 
 

@@ -16,6 +16,7 @@ mod harness;
 mod keys;
 mod life_cycle;
 mod load;
+mod package;
 mod predict;
 mod tls;
 mod top;
