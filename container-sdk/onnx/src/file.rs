@@ -1,15 +1,22 @@
 //! An ONNX file: tract's model of it, and the signature that it tells.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use skysail_container::Signature;
+use tract_onnx::model::ParseResult;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
-use tract_onnx::tract_hir::internal::DimLike;
+use tract_onnx::tract_hir::internal::{DimLike, Framework};
+
+use crate::lower::lower;
+use crate::quiet::quietly;
 
 /// What the open first dimension is called.
 const BATCH: &str = "skysail_batch";
+/// The latest operator set of which files are compared with onnxruntime. Tract reads later ones by
+/// the rules of those that it knows.
+const OPERATOR_SET_MAX: i64 = 22;
 
 /// A readable file.
 #[derive(Clone, Debug)]
@@ -20,6 +27,16 @@ pub(crate) struct Graph {
     /// Rows that must be run at a time; `None`: any number.
     pub(crate) rows_fixed: Option<usize>,
     max_batch: usize,
+}
+
+/// What is wanted of a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// The outputs to be answered; all if none are named.
+    pub(crate) outputs: &'a [String],
+    pub(crate) max_batch: usize,
+    /// Whether a later operator set than is known is taken.
+    pub(crate) any_version: bool,
 }
 
 /// An input or output.
@@ -35,8 +52,8 @@ pub(crate) struct Port {
 type Result<T> = std::result::Result<T, String>;
 
 impl Graph {
-    /// Reads a file; `outputs` are those to be answered, all if none are named.
-    pub(crate) fn read(path: &Path, outputs: &[String], max_batch: usize) -> Result<Graph> {
+    /// Reads a file.
+    pub(crate) fn read(path: &Path, wanted: Wanted<'_>) -> Result<Graph> {
         // Before tract: what it says of these is about Protocol Buffers.
         match std::fs::metadata(path) {
             Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
@@ -46,20 +63,18 @@ impl Graph {
             Ok(found) if found.len() == 0 => return Err(format!("{} is empty", path.display())),
             Ok(_) => {}
         }
-        let read = || Graph::understand(path, outputs, max_batch);
         // A file may be anything, and tract does not check all of it.
-        let read = catch_unwind(AssertUnwindSafe(read));
-        let read = read.unwrap_or_else(|_| Err("it is not valid".to_owned()));
+        let read = quietly(|| Graph::understand(path, wanted));
+        let read = read.unwrap_or_else(|panic| Err(format!("it is not valid: {panic}")));
         read.map_err(|error| format!("{} cannot be served: {error}", path.display()))
     }
 
-    fn understand(path: &Path, outputs: &[String], max_batch: usize) -> Result<Graph> {
-        let model = onnx().model_for_path(path);
-        let mut model = model.map_err(|error| format!("it is no ONNX model: {}", line(&error)))?;
+    fn understand(path: &Path, wanted: Wanted<'_>) -> Result<Graph> {
+        let mut model = parse(path, wanted.any_version)?;
         if model.input_outlets().is_ok_and(<[_]>::is_empty) || model.outputs.is_empty() {
             return Err("it is no ONNX model: it has no inputs or no outputs".to_owned());
         }
-        choose(&mut model, outputs)?;
+        choose(&mut model, wanted.outputs)?;
         let rows_fixed = open_first_dimension(&mut model)?;
         let names = output_names(&model);
         let typed = model.into_typed().map_err(|error| unsupported(&error))?;
@@ -68,7 +83,7 @@ impl Graph {
             outputs: Vec::new(),
             model: typed,
             rows_fixed,
-            max_batch,
+            max_batch: wanted.max_batch,
         };
         graph.inputs = graph.input_ports()?;
         graph.outputs = graph.output_ports(names)?;
@@ -153,6 +168,39 @@ fn datum_text(datum: DatumType) -> String {
         DatumType::String => "string".to_owned(),
         // Tract's names are the signature's, for all that has one there.
         other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+/// The file as tract's model, with the operators that [`lower`] brings.
+fn parse(path: &Path, any_version: bool) -> Result<InferenceModel> {
+    let no_model = |error| format!("it is no ONNX model: {}", line(&error));
+    let mut file = onnx().proto_model_for_path(path).map_err(no_model)?;
+    check_version(&file, any_version)?;
+    if let Some(graph) = &mut file.graph {
+        lower(graph);
+    }
+    // Where tensors lie that the file keeps outside of itself.
+    let folder = path.parent().and_then(Path::to_str);
+    let ParseResult {
+        model,
+        unresolved_inputs,
+        ..
+    } = onnx().parse(&file, folder).map_err(no_model)?;
+    match unresolved_inputs.first() {
+        Some(name) => Err(format!("it is not valid: nothing in it gives '{name}'")),
+        None => Ok(model),
+    }
+}
+
+fn check_version(file: &ModelProto, any_version: bool) -> Result<()> {
+    let mut sets = file.opset_import.iter();
+    let own = sets.find(|set| ["", "ai.onnx"].contains(&set.domain.as_str()));
+    match own.map_or(0, |set| set.version) {
+        later if later > OPERATOR_SET_MAX && !any_version => Err(format!(
+            "it is of operator set {later}, {OPERATOR_SET_MAX} is the latest that is known: write it \
+             for that one, or say --any-version"
+        )),
+        _ => Ok(()),
     }
 }
 

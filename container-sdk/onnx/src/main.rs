@@ -1,7 +1,7 @@
 //! `skysail-onnx`: serves an ONNX file, by tract, without Python. `skysail container onnx` becomes it.
 //!
 //! ```text
-//! PATH ─ file ─► Graph: tract's model, typed, and the signature that the file tells
+//! PATH ─ file, lower ─► Graph: tract's model, typed, and the signature that the file tells
 //!                  └─ model ─► one plan, optimised, for batches of every size
 //! ```
 //!
@@ -12,7 +12,9 @@
 #![forbid(unsafe_code)]
 
 mod file;
+mod lower;
 mod model;
+mod quiet;
 mod tensors;
 
 use std::path::PathBuf;
@@ -21,7 +23,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use skysail_container::{Options, run_from};
 
-use crate::file::Graph;
+use crate::file::{Graph, Wanted};
 
 /// What is wrong lies in the command line or in the file.
 const USAGE: u8 = 2;
@@ -52,13 +54,21 @@ struct Args {
     #[arg(long, value_name = "ROWS", default_value_t = 64,
           value_parser = clap::value_parser!(u32).range(1..=65536))]
     max_batch: u32,
+    /// Take a file of a later operator set than is known
+    #[arg(long)]
+    any_version: bool,
     #[command(flatten)]
     options: Options,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match Graph::read(&args.file, &args.outputs, args.max_batch as usize) {
+    let wanted = Wanted {
+        outputs: &args.outputs,
+        max_batch: args.max_batch as usize,
+        any_version: args.any_version,
+    };
+    match Graph::read(&args.file, wanted) {
         Ok(graph) => ExitCode::from(run_from(&graph, &args.options)),
         Err(error) => {
             say(&error);

@@ -6,12 +6,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 from skl2onnx import to_onnx
 from sklearn import datasets
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from conftest import SKYSAIL
 from skysail_testing import follow
@@ -76,6 +80,38 @@ def test_a_regression_answers_what_onnxruntime_answers(front, tmp_path):
     converted(tmp_path / "diabetes.onnx", regression, rows)
     found, expected = served(front, "onnx-diabetes", tmp_path / "diabetes.onnx", X=rows)
     np.testing.assert_allclose(found["variable"], expected["variable"], rtol=1e-4)
+
+
+def test_a_scaled_linear_classifier_answers_what_onnxruntime_answers(front, tmp_path):
+    rows, kinds = datasets.load_breast_cancer(return_X_y=True)
+    rows = rows.astype(np.float32)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)).fit(rows, kinds)
+    converted(tmp_path / "tumours.onnx", pipeline, rows, zipmap=False)
+    found, expected = served(front, "onnx-tumours", tmp_path / "tumours.onnx", X=rows)
+    np.testing.assert_array_equal(found["label"], expected["label"])
+    np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=1e-5)
+
+
+def test_chosen_columns_are_scaled_as_onnxruntime_scales_them(front, tmp_path):
+    learning = {"domain": "ai.onnx.ml"}
+    nodes = [
+        helper.make_node("ArrayFeatureExtractor", ["x", "columns"], ["two"], **learning),
+        helper.make_node("Scaler", ["two"], ["y"], offset=[1.0, 2.0], scale=[3.0, -4.0], **learning),
+        helper.make_node("ArrayFeatureExtractor", ["table", "n"], ["z"], **learning),
+        helper.make_node("Reshape", ["z", "rows"], ["named"]),
+    ]
+    inputs = [("x", TensorProto.DOUBLE, ["N", 3]), ("n", TensorProto.INT64, ["N"])]
+    outputs = [("y", TensorProto.FLOAT, ["N", 2]), ("named", TensorProto.INT64, ["N"])]
+    constants = {"columns": [2, 0], "table": [7, 8, 9], "rows": [-1]}
+    constants = [helper.make_tensor(name, TensorProto.INT64, [len(of)], of) for name, of in constants.items()]
+    path = tmp_path / "columns.onnx"
+    built(path, nodes, inputs, outputs, initializer=constants)
+    model = onnx.load(path)
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    onnx.save(model, path)
+    found, expected = served(front, "onnx-columns", path, x=np.eye(3), n=np.array([2, 0, 1]))
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
 
 
 def test_several_inputs_of_several_types_are_told_apart(front, tmp_path):
@@ -148,6 +184,24 @@ def test_what_cannot_be_served_is_told_in_a_line(tmp_path):
     nodes = [helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)]
     built(cut, nodes, [("x", *two)], [("y", TensorProto.FLOAT, [])])
     assert "output 'y'" in refused(cut)
+    neg = helper.make_node("Neg", ["x"], ["y"])
+    built(cut, [neg], [("x", *two)], [("nowhere", *two)])
+    assert "it is not valid: " in refused(cut)
+    neg.domain = "com.example"
+    built(cut, [neg], [("x", *two)], [("y", *two)])
+    assert "tract does not know the operator com.example.Neg" in refused(cut)
+
+
+def test_a_file_of_a_later_operator_set_is_taken_only_where_that_is_said(tmp_path):
+    port = (TensorProto.FLOAT, ["N", 3])
+    path = tmp_path / "later.onnx"
+    built(path, [helper.make_node("Neg", ["x"], ["y"])], [("x", *port)], [("y", *port)])
+    model = onnx.load(path)
+    model.opset_import[0].version = 99
+    onnx.save(model, path)
+    assert "it is of operator set 99, 22 is the latest that is known" in refused(path)
+    ran = subprocess.run(command(path, "--any-version", "--selftest"), stdout=subprocess.PIPE)
+    assert ran.returncode == 0, ran.stdout
 
 
 def test_the_self_test_needs_no_front_end(tmp_path):
