@@ -3,13 +3,15 @@
 import json
 import os
 import random
+import shutil
 import struct
+import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-from skysail_testing import FrontEnd, Refused, conformance, follow, guide, run
+from skysail_testing import SKYSAIL, FrontEnd, Refused, conformance, follow, guide, run
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Where the SDK is installed and the programs are built.
@@ -200,6 +202,21 @@ class TestLife(unittest.TestCase):
         send = lambda rows: {"x": ("FP32", [rows], [8.0 * (at % 9) + 1 for at in range(rows)])}
         front.many_batches(container, "many", send, GROWTH_BYTES_MAX)
         self.assertEqual(container.end(), 0, container.log())
+
+
+class TestPackage(unittest.TestCase):
+    def test_a_package_takes_its_libraries_along(self):
+        with tempfile.TemporaryDirectory() as directory:
+            model, package = Path(directory) / "m", Path(directory) / "p"
+            model.mkdir()
+            shutil.copy2(BIN / "linear-c", model)
+            (model / "w.f32").write_bytes(bytes(4 * 784 * 10))
+            packed = subprocess.run([SKYSAIL, "package", model, "--output", package])
+            self.assertEqual(packed.returncode, 0)
+            library = package / "lib/libskysail.so.1"
+            self.assertEqual(library.read_bytes(), (PREFIX / "lib/libskysail.so.1").read_bytes())
+            ran = subprocess.run([package / "run", "--selftest"], stdout=subprocess.PIPE, text=True)
+            self.assertEqual((ran.returncode, ran.stdout.count(": ok")), (0, 9), ran.stdout)
 
 
 class TestGuide(unittest.TestCase):

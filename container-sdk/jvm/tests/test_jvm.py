@@ -3,13 +3,15 @@
 import json
 import os
 import platform
+import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
 import zipfile
 from pathlib import Path
 
-from skysail_testing import FrontEnd, Refused, conformance, follow, guide, run
+from skysail_testing import SKYSAIL, FrontEnd, Refused, conformance, follow, guide, run
 
 ROOT = Path(__file__).resolve().parents[3]
 DIGITS = ROOT / "container-sdk/examples/digits"
@@ -256,6 +258,22 @@ class TestLife(unittest.TestCase):
         send = lambda rows: {"x": ("FP32", [rows], [float(at) for at in range(rows)])}
         front.many_batches(container, "many", send, GROWTH_BYTES_MAX)
         self.assertEqual(container.end(), 0, container.log())
+
+
+class TestPackage(unittest.TestCase):
+    def test_a_package_of_a_class_has_the_jar(self):
+        with tempfile.TemporaryDirectory() as directory:
+            model, package = Path(directory) / "m", Path(directory) / "p"
+            model.mkdir()
+            shutil.copy(Path(CLASSES) / "Noop.class", model)
+            command = [SKYSAIL, "package", model, "--output", package]
+            told = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(told.returncode, 2)
+            self.assertIn("has no skysail.jar: name it with --sdk-jar", told.stderr)
+            packed = subprocess.run([*command, "--sdk-jar", JAR])
+            self.assertEqual(packed.returncode, 0)
+            ran = subprocess.run([package / "run", "--selftest"], stdout=subprocess.PIPE, text=True)
+            self.assertEqual((ran.returncode, ran.stdout.count(": ok")), (0, 9), ran.stdout)
 
 
 class TestGuide(unittest.TestCase):
