@@ -57,6 +57,19 @@ fn beside_this(name: &str) -> Result<PathBuf> {
     Ok(if beside.exists() { beside } else { name.into() })
 }
 
+/// The file of the program that serves ONNX files, for whoever takes it elsewhere.
+pub(crate) fn onnx_program() -> Result<PathBuf> {
+    let found = beside_this(ONNX)?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(&found));
+    // A path that is absolute stays what it is.
+    places.find(|place| place.is_file()).ok_or_else(|| {
+        usage(anyhow!(
+            "{ONNX} is neither beside skysail nor on the PATH: build it (cargo build --release -p {ONNX})"
+        ))
+    })
+}
+
 /// Returns only if it cannot.
 fn become_program(program: &Path, arguments: &[OsString]) -> Result<ExitCode> {
     let error = Command::new(program).args(arguments).exec();

@@ -18,7 +18,7 @@ mod render;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 
 use self::environment::{Environment, Wanted};
@@ -27,6 +27,7 @@ use self::kind::{Kind, Subject, detect};
 use self::output::{MANIFEST, Output};
 use self::render::Facts;
 use crate::console::{note, print, usage};
+use crate::container::onnx_program;
 use crate::python::Interpreter;
 
 /// What programs are based on where this machine's system is not known.
@@ -171,10 +172,9 @@ impl Args {
                 needs.environment = Some(environment);
             }
             Kind::Onnx => {
-                let this =
-                    std::env::current_exe().context("cannot find the path of this program")?;
-                output.copy(&this, "bin/skysail", true)?;
-                take_libraries(output, &this)?;
+                let program = onnx_program()?;
+                output.copy(&program, "bin/skysail-onnx", true)?;
+                take_libraries(output, &program)?;
             }
             Kind::Java => self.take_sdk_jar(output, found)?,
             Kind::Native => take_libraries(output, &self.model_dir.join(&subject.entry))?,

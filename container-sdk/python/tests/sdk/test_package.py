@@ -107,6 +107,19 @@ def test_an_estimator_needs_what_its_file_holds(package, tmp_path):
     assert ran.returncode == 0, ran.stderr
 
 
+def test_an_onnx_file_has_its_program_with_it(package, tmp_path):
+    from onnx import TensorProto, helper, save
+
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", tensors[:1], tensors[1:])
+    opsets = [helper.make_opsetid("", 17)]
+    save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "m/neg.onnx")
+    status, _, err = package()
+    assert status == 0, err
+    ran = subprocess.run([tmp_path / "m-package/run", "--selftest"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0 and "(x: f32[3]) -> (y: f32[3])" in ran.stdout, ran.stdout + ran.stderr
+
+
 @pytest.mark.parametrize(
     "source, arguments, told",
     [

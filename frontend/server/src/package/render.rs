@@ -19,7 +19,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) version: Option<&'a str>,
     /// Arguments of the container that always come first.
     pub(crate) arguments: &'a [String],
-    /// The model's jars and folders beside the SDK's jar need no naming; its Python files do.
+    /// Whether there are modules that an estimator's file may name.
     pub(crate) has_python_files: bool,
 }
 
@@ -67,7 +67,7 @@ fn program(facts: &Facts) -> String {
             format!("{PYTHON}{modules}exec \"$python\" -m skysail sklearn \"$here/model/\"{entry}")
         }
         Kind::Onnx => {
-            format!("{libraries}exec \"$here/bin/skysail\" container onnx \"$here/model/\"{entry}")
+            format!("{libraries}exec \"$here/bin/skysail-onnx\" \"$here/model/\"{entry}")
         }
         Kind::Java => format!(
             "exec \"${{SKYSAIL_JAVA:-java}}\" -cp \"$here/lib/*:$here/model:$here/model/*\" \
@@ -212,7 +212,7 @@ mod tests {
         );
         assert_eq!(
             last(Kind::Onnx, "d.onnx", &[]),
-            "exec \"$here/bin/skysail\" container onnx \"$here/model/\"d.onnx \"$@\""
+            "exec \"$here/bin/skysail-onnx\" \"$here/model/\"d.onnx \"$@\""
         );
         assert_eq!(
             last(Kind::Native, "linear", &[]),
