@@ -14,3 +14,18 @@ pub mod inputs;
 pub mod orders;
 pub mod process;
 pub mod result;
+
+/// Runs a bench on this thread, prints what it found, as JSON or as a table, and ends.
+///
+/// # Errors
+/// What the bench says.
+pub fn run(
+    bench: impl Future<Output = anyhow::Result<result::Results>>,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(bench)?.print(as_json);
+    Ok(())
+}

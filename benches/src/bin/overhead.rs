@@ -60,12 +60,7 @@ fn main() -> Result<()> {
     if args.bare_server {
         return bare::serve_json(args.cores, FEATURES, CONSTANT);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let results = runtime.block_on(measure(&args))?;
-    results.print(args.json);
-    Ok(())
+    skysail_benches::run(measure(&args), args.json)
 }
 
 /// A server under test: where it is, and which processes work for it.

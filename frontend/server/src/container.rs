@@ -28,7 +28,6 @@ pub(crate) enum Container {
     disable_version_flag = true,
     after_help = "Examples:
   skysail container onnx digits.onnx --selftest
-  skysail container onnx digits.onnx --output probabilities --selftest
   skysail deploy --model digits --version 1 --input floats -- \\
       skysail container onnx $PWD/digits.onnx --output label
 

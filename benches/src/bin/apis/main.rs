@@ -140,12 +140,7 @@ fn main() -> Result<()> {
     if args.quick {
         (args.reps, args.seconds) = (1, 0.3);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let results = runtime.block_on(measure(&args))?;
-    results.print(args.json);
-    Ok(())
+    skysail_benches::run(measure(&args), args.json)
 }
 
 async fn measure(args: &Args) -> Result<Results> {

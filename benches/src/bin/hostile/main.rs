@@ -92,12 +92,7 @@ fn main() -> Result<()> {
         ..limit
     };
     let _ = setrlimit(Resource::Nofile, all);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let results = runtime.block_on(measure(&args))?;
-    results.print(args.json);
-    Ok(())
+    skysail_benches::run(measure(&args), args.json)
 }
 
 async fn measure(args: &Args) -> Result<Results> {

@@ -78,12 +78,7 @@ fn named(text: &str) -> Result<(String, String), String> {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let results = runtime.block_on(measure(&args))?;
-    results.print(args.json);
-    Ok(())
+    skysail_benches::run(measure(&args), args.json)
 }
 
 async fn measure(args: &Args) -> Result<Results> {

@@ -254,16 +254,7 @@ fn a_token_in_the_environment_is_kept_from_containers() {
     command.env("SKYSAIL_TOKEN", "sky_secret");
     let frontend = Frontend::spawn(command);
     let script = "echo got ${SKYSAIL_TOKEN-nothing}; exec sleep 1000";
-    let deploy = [
-        "deploy",
-        "--model",
-        "m",
-        "--version",
-        "1",
-        "--input",
-        "doubles",
-    ];
-    frontend.cli(&[&deploy[..], &["--", "/bin/sh", "-c", script]].concat());
+    frontend.deploy("m", "doubles", &["/bin/sh", "-c", script]);
     let log = until("the container prints", || {
         let log = frontend.cli(&["logs", "m"]);
         log.contains("got ").then_some(log)

@@ -124,19 +124,7 @@ fn containers_die_with_a_front_end_that_is_killed() {
         "setsid sh -c 'echo $$ > {}; sleep 1000' & exec {EXE} example-container sum",
         marker.display()
     );
-    frontend.cli(&[
-        "deploy",
-        "--model",
-        "m",
-        "--version",
-        "1",
-        "--input",
-        "doubles",
-        "--",
-        "sh",
-        "-c",
-        &script,
-    ]);
+    frontend.deploy("m", "doubles", &["sh", "-c", &script]);
     let mut pids = pids(&frontend, 1);
     pids.push(until("the daemon says who it is", || {
         std::fs::read_to_string(&marker).ok()?.trim().parse().ok()
@@ -153,17 +141,7 @@ fn a_program_that_cannot_start_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let frontend = Frontend::start(folder.path());
     let program = "/nonexistent/model";
-    frontend.cli(&[
-        "deploy",
-        "--model",
-        "m",
-        "--version",
-        "1",
-        "--input",
-        "doubles",
-        "--",
-        program,
-    ]);
+    frontend.deploy("m", "doubles", &[program]);
     until("the reason shows in the status", || {
         let status = frontend.json_cli(&["status"]).to_string();
         (status.contains(program) && status.contains("No such file")).then_some(())

@@ -38,17 +38,7 @@ fn a_program_runs_from_its_package_and_is_deployed() {
     let frontend = Frontend::start(&folder.path().join("data"));
     let program = target.join("run");
     let program = program.to_str().unwrap();
-    frontend.cli(&[
-        "deploy",
-        "--model",
-        "m",
-        "--version",
-        "1",
-        "--input",
-        "floats",
-        "--",
-        program,
-    ]);
+    frontend.deploy("m", "floats", &[program]);
     frontend.wait_for_replicas("m", 1);
 }
 

@@ -151,6 +151,21 @@ impl Frontend {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Deploys version 1 of `model`: a program with its arguments.
+    pub(crate) fn deploy(&self, model: &str, input: &str, command: &[&str]) {
+        let deploy = [
+            "deploy",
+            "--model",
+            model,
+            "--version",
+            "1",
+            "--input",
+            input,
+            "--",
+        ];
+        self.cli(&[&deploy[..], command].concat());
+    }
+
     pub(crate) fn try_cli(&self, args: &[&str]) -> Output {
         let management = self.management.to_string();
         let split = args
